@@ -1,0 +1,243 @@
+"""Frozen dataclasses that describe a model, and their JSON form.
+
+A config holds what a checkpoint does not: widths, block schedules, window sizes and the flags that
+change the mathematics without adding a parameter. Upstream spreads these over YAML files,
+constructor defaults and overrides inside the builders (sam2/build_sam.py); here each is one field.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """Hierarchical image trunk of SAM 2. Upstream: sam2/modeling/backbones/hieradet.py, Hiera."""
+
+    embed_dim: int  # channels of stage 1; doubled at every stage
+    num_heads: int  # heads of stage 1; doubled at every stage
+    stages: tuple[int, ...]  # blocks per stage
+    global_att_blocks: tuple[int, ...]  # block indices that attend over the whole grid
+    window_spec: tuple[int, ...] = (8, 4, 14, 7)  # window side per stage
+    pos_embed_grid: tuple[int, int] = (7, 7)  # size of the background position table
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.stages) == 4 and min(self.stages) > 0,
+            f"stages must be 4 positive counts: {self.stages}",
+        )
+        _require(
+            len(self.window_spec) == 4,
+            f"window_spec must have one side per stage: {self.window_spec}",
+        )
+        _require(
+            all(w % 2 == 0 for w in self.window_spec[:-1]),
+            f"windows of stages 1-3 are halved by query pooling and must be even: {self.window_spec}",
+        )
+        _require(
+            all(0 <= i < self.depth for i in self.global_att_blocks),
+            f"global_att_blocks {self.global_att_blocks} must lie below the depth {self.depth}",
+        )
+        _require(
+            not set(self.global_att_blocks) & set(self.pool_blocks),
+            f"global_att_blocks {self.global_att_blocks} must not pool (blocks {self.pool_blocks})",
+        )
+        _require(
+            self.embed_dim % self.num_heads == 0,
+            f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}",
+        )
+
+    @property
+    def depth(self) -> int:
+        return sum(self.stages)
+
+    @property
+    def stage_dims(self) -> tuple[int, ...]:
+        return tuple(self.embed_dim * 2**i for i in range(4))
+
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """Index of the last block of each stage."""
+        return tuple(sum(self.stages[: i + 1]) - 1 for i in range(4))
+
+    @property
+    def pool_blocks(self) -> tuple[int, ...]:
+        """First block of stages 2, 3 and 4: these halve the grid by pooling the queries."""
+        return tuple(end + 1 for end in self.stage_ends[:-1])
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """Image encoder of SAM 1. Upstream: segment_anything/modeling/image_encoder.py."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_att_blocks: tuple[int, ...]
+    window: int = 14
+    patch: int = 16
+    pos_embed_grid: tuple[int, int] = (64, 64)
+
+    def __post_init__(self) -> None:
+        _require(
+            all(0 <= i < self.depth for i in self.global_att_blocks),
+            f"global_att_blocks {self.global_att_blocks} must lie below the depth {self.depth}",
+        )
+        _require(
+            self.embed_dim % self.num_heads == 0,
+            f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}",
+        )
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Two-way transformer and mask heads. Upstream: sam2/modeling/sam/mask_decoder.py, MaskDecoder."""
+
+    depth: int = 2
+    num_heads: int = 8
+    mlp_dim: int = 2048
+    iou_hidden_dim: int = 256
+    num_multimask_outputs: int = 3
+    high_res_features: bool = True  # add the stride-4 and stride-8 maps while upscaling
+    object_score: bool = True  # one more token and head: is the object in the frame
+    iou_sigmoid: bool = True  # squash the predicted IoU to 0..1
+    # Upstream calls this dynamic_multimask_via_stability and switches it on inside build_sam2().
+    # A single mask whose area changes too much between the thresholds +-delta is replaced by the
+    # best of the three.
+    stability_fallback: bool = True
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Memory attention, memory encoder, object pointers. Upstream: sam2/modeling/sam2_base.py."""
+
+    dim: int = 64  # channels of a stored memory
+    num_maskmem: int = 7  # one prompted frame + six recent ones
+    attention_layers: int = 4
+    mlp_dim: int = 2048
+    fuser_layers: int = 2
+    # What SAM 2.1 added: a learned shift of an absent object's memory, and encoded pointer ages.
+    no_object_embed: bool = True
+    pointer_time_encoding: bool = True
+
+
+@dataclass(frozen=True)
+class Sam2Config:
+    """A SAM 2 or SAM 2.1 model. Upstream: sam2/configs/sam2.1/*.yaml."""
+
+    name: str
+    trunk: HieraConfig
+    image_size: int = 1024  # side of the square model input, pixels
+    dim: int = 256  # embedding width of prompts, decoder and memory attention
+    mask_channels: int = 16  # width of the mask-prompt stem
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size > 0 and self.image_size % 32 == 0,
+            f"image_size must be a positive multiple of 32, got {self.image_size}",
+        )
+        heads = self.decoder.num_heads
+        _require(
+            self.dim % (2 * heads) == 0,
+            f"dim {self.dim} must be a multiple of 2 x decoder.num_heads ({heads})",
+        )
+
+    @property
+    def grid(self) -> int:
+        """Side of the image embedding (stride 16)."""
+        return self.image_size // 16
+
+    @property
+    def mask_size(self) -> int:
+        """Side of low-resolution masks and mask prompts (stride 4)."""
+        return self.image_size // 4
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """A SAM 1 model. Upstream: segment_anything/build_sam.py."""
+
+    name: str
+    encoder: VitConfig
+    image_size: int = 1024
+    dim: int = 256
+    mask_channels: int = 16
+    decoder: DecoderConfig = field(
+        default_factory=lambda: DecoderConfig(
+            high_res_features=False, object_score=False, iou_sigmoid=False, stability_fallback=False
+        )
+    )
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size > 0 and self.image_size % self.encoder.patch == 0,
+            f"image_size must be a positive multiple of the patch {self.encoder.patch}, got {self.image_size}",
+        )
+
+    @property
+    def grid(self) -> int:
+        return self.image_size // self.encoder.patch
+
+    @property
+    def mask_size(self) -> int:
+        return 4 * self.grid
+
+
+Config = Sam2Config | SamConfig
+_FAMILIES: dict[str, type[Config]] = {"sam2": Sam2Config, "sam": SamConfig}
+
+
+def to_json(config: Config) -> str:
+    """The config as one line of JSON, stored in the header of native checkpoints."""
+    family = next(name for name, cls in _FAMILIES.items() if type(config) is cls)
+    return json.dumps({"family": family, **dataclasses.asdict(config)})
+
+
+def from_json(text: str) -> Config:
+    """Inverse of `to_json`.
+
+    Raises:
+      ValueError: not JSON, an unknown family, or unknown, missing or ill-typed fields; the message names them.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"model config is not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("family") not in _FAMILIES:
+        raise ValueError(
+            f"model config must be an object whose family is one of {sorted(_FAMILIES)}: {text[:80]!r}"
+        )
+    return _build(_FAMILIES[values.pop("family")], values, "config")
+
+
+def _build(cls: Any, values: Any, path: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must be an object, got {type(values).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"{path} has unknown fields {unknown}; it may come from a newer sam_jax")
+    built = {}
+    for name, value in values.items():
+        kind = fields[name].type
+        if dataclasses.is_dataclass(kind):
+            built[name] = _build(kind, value, f"{path}.{name}")
+        elif isinstance(value, list) and all(type(item) is int for item in value):
+            built[name] = tuple(value)
+        elif type(value) is kind or (kind is float and type(value) is int):
+            built[name] = value
+        else:
+            raise ValueError(f"{path}.{name} must be {kind}, got {value!r}")
+    try:
+        return cls(**built)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
