@@ -1,0 +1,80 @@
+# What you can do here, on a machine with Python 3.11 or newer and make: run `make`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call find_python,MINORS): the first Python 3.MINOR that really starts and can make virtual
+# environments. Being on PATH is not enough: pyenv leaves shims of versions that are not active, and
+# some systems ship a Python without ensurepip. Installed but inactive pyenv versions count too.
+find_python = $(shell \
+  for minor in $(1); do \
+    for python in python3.$$minor python3 "$$(pyenv root 2>/dev/null)"/versions/3.$$minor*/bin/python; do \
+      "$$python" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $$minor))" \
+        >/dev/null 2>&1 && { echo "$$python"; exit; }; \
+    done; \
+  done)
+
+ifndef PYTHON
+PYTHON := $(call find_python,14 13 12 11)
+endif
+
+# The torch release that the official code is compared with: see docs/parity.md. Searched only when used.
+ifndef ORACLE_PYTHON
+ORACLE_PYTHON = $(call find_python,11)
+endif
+
+BIN := .venv/bin
+DEMO_IMAGE := docs/media/coffee.jpg
+DEMO_PROMPTS := --box 165,15,420,290 --point 366,284
+
+.PHONY: help
+help: ## this list
+	@echo "make <target>:"
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "PYTHON=... chooses the interpreter (3.11 or newer; now: $(or $(PYTHON),none found));"
+	@echo "ORACLE_PYTHON=... the one of the oracle (3.11 exactly)."
+
+.venv/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer starts here; install one or set PYTHON=..."; exit 1; }
+	@echo "Installing into .venv with $$($(PYTHON) --version) ($(PYTHON)); the first time takes a minute."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+.PHONY: demo
+demo: .venv/.installed ## segment a photo and say where the picture is
+	$(BIN)/sam-jax segment $(DEMO_IMAGE) $(DEMO_PROMPTS) --output demo
+	@echo "Look at the pictures in $(CURDIR)/demo"
+
+.PHONY: test
+test: .venv/.installed ## the tests that need neither PyTorch nor official weights
+	$(BIN)/pytest -n 2 -m "not oracle and not weights"
+
+.PHONY: lint
+lint: .venv/.installed ## style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/ty check
+
+# --target, because the sam2 distribution also installs a top-level package called `training`;
+# --no-deps and --no-build-isolation, because its requirements would pull a second torch.
+.oracle/.installed: pyproject.toml
+	@test -n "$(ORACLE_PYTHON)" || { echo "The oracle needs Python 3.11 (its torch has CPU builds for that version):" \
+	  "install it, or set ORACLE_PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the official PyTorch code into .oracle; the first time takes some minutes."
+	@rm -rf .oracle
+	@$(ORACLE_PYTHON) -m venv .oracle/venv
+	@.oracle/venv/bin/pip install --quiet setuptools wheel
+	@.oracle/venv/bin/pip install --quiet --editable '.[test,oracle]'
+	@SAM2_BUILD_CUDA=0 .oracle/venv/bin/pip install --quiet --no-deps --no-build-isolation \
+	  --target .oracle/site sam2==1.1.0 segment-anything==1.0 torchvision==0.28.0
+	@touch $@
+
+.PHONY: oracle
+oracle: .oracle/.installed ## compare with the official PyTorch code (Python 3.11)
+	.oracle/venv/bin/pytest -m oracle
+
+.PHONY: clean
+clean: ## remove everything these targets made
+	rm -rf .venv .oracle demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
