@@ -48,7 +48,7 @@ SAM2_1_HIERA_NANO = Sam2Config(
     ),
     image_size=256,
     dim=128,
-    memory=MemoryConfig(attention_layers=2, mlp_dim=512, dim=32),
+    memory=MemoryConfig(attention_layers=2, mlp_dim=256, dim=32),
 )
 
 SAM_VIT_B = SamConfig("sam-vit-base", VitConfig(768, 12, 12, global_att_blocks=(2, 5, 8, 11)))

@@ -1,0 +1,36 @@
+"""Linen modules, and the only place where parameters live."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sam_jax.config import Config, Sam2Config
+from sam_jax.models.sam2 import Sam2
+from sam_jax.types import Prompts
+
+
+def build(config: Config, dtype: Any = jnp.float32) -> nn.Module:
+    """The module of a config, computing in `dtype`."""
+    if isinstance(config, Sam2Config):
+        return Sam2(config, dtype)
+    raise ValueError(f"no module for {type(config).__name__} {config.name!r}")
+
+
+def init_params(module: nn.Module, key: jax.Array) -> dict[str, Any]:
+    """Random float32 parameters with PyTorch's default distributions; for training from scratch."""
+    config = module.config  # type: ignore[unresolved-attribute]
+    side, mask = config.image_size, config.mask_size
+    prompts = Prompts(
+        points=jnp.zeros((1, 1, 2)),
+        labels=jnp.zeros((1, 1), jnp.int32),
+        mask=jnp.zeros((1, mask, mask, 1)),
+        has_mask=jnp.zeros(1, bool),
+    )
+    return module.init(key, jnp.zeros((1, side, side, 3)), prompts)["params"]
+
+
+def abstract_params(module: nn.Module) -> dict[str, Any]:
+    """Names, shapes and dtypes of a module's parameters, without computing any."""
+    return jax.eval_shape(lambda: init_params(module, jax.random.key(0)))

@@ -1,0 +1,68 @@
+"""Scaled dot-product attention with a float32 softmax.
+
+Two formulations of the same sum. Short sequences (windows) are dense. Long ones scan over chunks of
+keys with a running maximum, so that the scores of 4096 x 4096 tokens never exist at once.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_CHUNK = 512  # keys per scan step: a [4096, 512] float32 tile stays in the cache of one core
+_DENSE_LIMIT = 1 << 20  # scores per head above which keys are scanned
+
+
+def attend(
+    q: Float[Array, "n tq heads d"],
+    k: Float[Array, "n tk heads d"],
+    v: Float[Array, "n tk heads e"],
+) -> Float[Array, "n tq heads e"]:
+    """softmax(q k^T / sqrt(d)) v for each head."""
+    n, tq, heads, d = q.shape
+    tk = k.shape[1]
+    q = q * jnp.asarray(d**-0.5, q.dtype)
+    # One batch axis of n * heads matrices, laid out before the product: the CPU backend otherwise
+    # packs strided heads inside every product.
+    q, k, v = (x.swapaxes(1, 2).reshape(n * heads, x.shape[1], x.shape[3]) for x in (q, k, v))
+    long = tq * tk > _DENSE_LIMIT and tk % _CHUNK == 0
+    out = _scan_keys(q, k, v) if long else _dense(q, k, v)
+    return out.reshape(n, heads, tq, -1).swapaxes(1, 2)
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def _dense(
+    q: Float[Array, "z tq d"], k: Float[Array, "z tk d"], v: Float[Array, "z tk e"]
+) -> Float[Array, "z tq e"]:
+    scores = _matmul(q, k.swapaxes(1, 2))
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    # Dividing after the product touches e columns instead of tk.
+    out = _matmul(weights.astype(q.dtype), v) / weights.sum(-1, keepdims=True)
+    return out.astype(q.dtype)
+
+
+def _scan_keys(
+    q: Float[Array, "z tq d"], k: Float[Array, "z tk d"], v: Float[Array, "z tk e"]
+) -> Float[Array, "z tq e"]:
+    z, tq, _ = q.shape
+    chunks = k.shape[1] // _CHUNK
+    # A column of ones makes the product with v return the row sums as well.
+    v = jnp.concatenate([v, jnp.ones_like(v[..., :1])], -1)
+    keys = k.reshape(z, chunks, _CHUNK, -1).transpose(1, 0, 3, 2)
+    values = v.reshape(z, chunks, _CHUNK, -1).swapaxes(0, 1)
+
+    def step(carry: tuple[Array, Array], chunk: tuple[Array, Array]) -> tuple:
+        peak, total = carry
+        scores = _matmul(q, chunk[0])  # [z tq chunk]
+        new_peak = jnp.maximum(peak, scores.max(-1, keepdims=True))
+        weights = jnp.exp(scores - new_peak).astype(q.dtype)
+        return (new_peak, total * jnp.exp(peak - new_peak) + _matmul(weights, chunk[1])), None
+
+    start = (
+        jnp.full((z, tq, 1), -jnp.inf, jnp.float32),
+        jnp.zeros((z, tq, v.shape[-1]), jnp.float32),
+    )
+    (_, total), _ = jax.lax.scan(step, start, (keys, values))
+    return (total[..., :-1] / total[..., -1:]).astype(q.dtype)
