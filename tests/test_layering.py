@@ -20,7 +20,7 @@ ALLOWED = {
     "image": _PURE,
     "video": _PURE | {"memory", "image"},
     "everything": _PURE | {"image"},
-    "predictors": _PURE | {"memory", "image", "video", "everything"},
+    "predictors": _PURE | {"memory", "image", "video", "everything", "io"},
     "checkpoint": {"config", "presets"},
     "io": {"ops"},
     "sharding": set(),
