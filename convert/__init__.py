@@ -1,0 +1,1 @@
+"""The checkpoint application: conversion, comparison with PyTorch, golden tensors for the tests."""

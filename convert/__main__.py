@@ -1,0 +1,151 @@
+"""`python -m convert IN OUT`: checkpoints between PyTorch, Hugging Face and sam_jax."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+
+from convert import sam1
+from sam_jax import config as config_json
+from sam_jax import models
+from sam_jax.checkpoint import detect, hf_config, native, strict, torch_file
+from sam_jax.checkpoint.files import CheckpointError, check_writable, replacing
+from sam_jax.checkpoint.huggingface import to_huggingface
+from sam_jax.checkpoint.names import to_official
+from sam_jax.config import Config, Sam2Config, SamConfig
+from sam_jax.load import locate
+
+Target = Literal["native", "official", "hf"]
+_PYTORCH = (".pt", ".pth")
+_SAFETENSORS = ".safetensors"
+_DESCRIPTION = """\
+Convert a SAM, SAM 2 or SAM 2.1 checkpoint between PyTorch, Hugging Face and sam_jax.
+
+Nothing is computed: names change and axes are permuted, so a round trip is exact to the bit. Every
+parameter of the model must be there, and nothing else.
+
+examples:
+  python -m convert sam2.1_hiera_tiny.pt tiny.safetensors
+  python -m convert tiny.safetensors sam2.1_hiera_tiny.pt
+  python -m convert tiny.safetensors tiny-hf
+  python -m convert tiny-hf official.safetensors --to official
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What to convert into what."""
+
+    # Checkpoint file, Hugging Face folder, or model name. Its kind is found out from its content.
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
+    # File or folder to write.
+    output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    # native: one .safetensors file with its config; official: the PyTorch names, in a .pt that
+    # torch.load reads or in .safetensors; hf: a folder for transformers, or only its .safetensors.
+    # Default: .safetensors is native, .pt and .pth official, a folder hf.
+    to: Target | None = None
+    # Replace OUT if it exists.
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    # JSON file with the config of a model that is none of the released ones.
+    config: Path | None = None
+
+
+def convert(arguments: Arguments) -> str:
+    """Do it, and return a line about what was done.
+
+    Raises:
+      FileNotFoundError: no such input.
+      ValueError: the output cannot be written or has the wrong suffix (found out before any work),
+        or the input is unreadable or not exactly one model.
+    """
+    output = arguments.output
+    target = arguments.to or _target(output)
+    _check_output(output, target, overwrite=arguments.overwrite)
+    given = None
+    if arguments.config is not None:
+        given = config_json.from_json(arguments.config.read_text("utf-8"))
+    found = detect.read(locate(arguments.source), config=given)
+    params = strict.flatten(strict.merge(_expected(found.config), found.params, arguments.source))
+    _write(output, target, found.config, params)
+    count = sum(math.prod(array.shape) for array in params.values())
+    return (
+        f"{arguments.source}: {found.kind}, model {found.config.name}, {len(params)} arrays, "
+        f"{count:,} parameters -> {output}: {target}"
+    )
+
+
+def _target(output: Path) -> Target:
+    if output.suffix == _SAFETENSORS:
+        return "native"
+    return "official" if output.suffix in _PYTORCH else "hf"
+
+
+def _check_output(output: Path, target: Target, *, overwrite: bool) -> None:
+    suffixes = {"native": (_SAFETENSORS,), "official": (*_PYTORCH, _SAFETENSORS)}
+    if target in suffixes and output.suffix not in suffixes[target]:
+        raise CheckpointError(f"{output}: {target} ends in {' or '.join(suffixes[target])}")
+    if target == "hf" and output.suffix in _PYTORCH:
+        raise CheckpointError(f"{output}: hf is a folder, or ends in {_SAFETENSORS}")
+    files = [output / name for name in _hf_files()] if _is_folder(output, target) else [output]
+    if (taken := [str(file) for file in files if file.exists()]) and not overwrite:
+        raise CheckpointError(f"{', '.join(taken)} exists; --overwrite replaces it")
+    if _is_folder(output, target) and output.is_file():
+        raise CheckpointError(f"{output} is a file, and hf is a folder")
+    for file in files if output.is_dir() else [output]:
+        check_writable(file)
+
+
+def _is_folder(output: Path, target: Target) -> bool:
+    return target == "hf" and output.suffix != _SAFETENSORS
+
+
+def _hf_files() -> tuple[str, str]:
+    return "model.safetensors", "config.json"
+
+
+def _expected(config: Config) -> Mapping[str, Any]:
+    if isinstance(config, SamConfig):
+        return sam1.expected(config)
+    return models.abstract_params(models.build(config))
+
+
+def _write(output: Path, target: Target, config: Config, params: dict[str, np.ndarray]) -> None:
+    if target == "native":
+        native.write(output, config, params)
+        return
+    official = to_official(params, config)
+    if target == "official" and output.suffix in _PYTORCH:
+        # The files Meta published: SAM 2 under "model", SAM 1 bare.
+        torch_file.write(output, official, key="model" if isinstance(config, Sam2Config) else None)
+    elif target == "official":
+        native.write_safetensors(output, official, {"format": "pt"})
+    else:
+        renamed = to_huggingface(official, config)
+        file = output
+        if _is_folder(output, target):
+            output.mkdir(exist_ok=True)
+            weights, description = _hf_files()
+            file = output / weights
+            with replacing(output / description) as temporary:
+                temporary.write_text(hf_config.to_json(config) + "\n", "utf-8")
+        native.write_safetensors(file, renamed, {"format": "pt"})  # transformers asks for it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    arguments = tyro.cli(Arguments, prog="python -m convert", description=_DESCRIPTION, args=argv)
+    try:
+        print(convert(arguments))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
