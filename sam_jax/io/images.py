@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -20,9 +20,7 @@ MAX_PIXELS = 200_000_000  # the largest phone sensors; 600 MB as RGB
 _GUARD = threading.Lock()
 
 
-def read_image(
-    source: str | os.PathLike | IO[bytes], *, max_pixels: int = MAX_PIXELS
-) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image file to RGB.
 
     - EXIF orientation is applied: coordinates mean what people see in a viewer. (The official
@@ -32,7 +30,7 @@ def read_image(
     - Of an animation, the first frame.
 
     Args:
-      source: a path, or a binary file.
+      source: a path (str or PathLike), or a file opened in binary mode.
       max_pixels: refuse larger pictures, by their header, before any memory is spent.
 
     Raises:
@@ -46,7 +44,7 @@ def read_image(
     return _read(source, str(getattr(source, "name", "the image")), max_pixels)
 
 
-def _read(file: IO[bytes], name: str, max_pixels: int) -> np.ndarray:
+def _read(file: Any, name: str, max_pixels: int) -> np.ndarray:
     start = file.tell()
     if not file.read(1):
         raise ValueError(f"{name} is empty (0 bytes)")

@@ -1,0 +1,139 @@
+"""Masks in and out of files."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from PIL import Image
+
+from sam_jax.io.output import replacing
+from sam_jax.ops import rle
+
+PROMPT_LOGIT = 10.0  # what a mask picture's 1 becomes, and minus that its 0; sam2_base.py has it so
+
+
+def write_png(path: str | os.PathLike, mask: Bool[np.ndarray, "h w"]) -> None:
+    """A greyscale PNG, 255 inside the mask and 0 outside."""
+    with replacing(path) as file:
+        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(file, "PNG")
+
+
+def write_rle(
+    path: str | os.PathLike,
+    masks: Bool[np.ndarray, "m h w"],
+    ious: Float[np.ndarray, " m"],
+    *,
+    extra: Sequence[dict[str, Any]] = (),
+) -> None:
+    """A JSON list with one entry a mask, its keys as in SA-1B.
+
+    These are segmentation (COCO RLE, compressed), area and bbox (x, y, width, height) in pixels,
+    and predicted_iou.
+
+    Args:
+      extra: more keys for each entry.
+    """
+    entries = []
+    for index, (mask, iou) in enumerate(zip(masks, ious, strict=True)):
+        code = rle.encode(mask)
+        entry = {
+            "segmentation": code,
+            "area": rle.area(code),
+            "bbox": list(rle.bounding_box(code)),
+            "predicted_iou": round(float(iou), 6),
+        }
+        entries.append(entry | (extra[index] if extra else {}))
+    with replacing(path) as file:
+        file.write(json.dumps(entries, indent=1).encode())
+
+
+def write_npz(
+    path: str | os.PathLike,
+    masks: Bool[np.ndarray, "m h w"],
+    ious: Float[np.ndarray, " m"],
+    *,
+    logits: Float[np.ndarray, "m hm wm"],
+) -> None:
+    """The arrays masks, ious and logits; the last can serve as a mask prompt again."""
+    with replacing(path) as file:
+        np.savez_compressed(file, masks=masks, ious=ious, logits=logits)
+
+
+def read_mask(
+    path: str | os.PathLike, size: int, image_hw: tuple[int, int]
+) -> Float32[np.ndarray, "size size"]:
+    """A mask prompt from a file, as low-resolution logits.
+
+    - A picture, or a .npy/.npz of booleans or integers, is a mask of the image's own size. It is
+      shrunk to `size` with antialiasing, and its coverage 0..1 becomes a logit from -10 to +10.
+      Foreground is what is brighter than half of the brightest pixel, so 0/1 and 0/255 files both
+      work; in a palette picture, every colour but the first; transparent pixels are background.
+    - A .npy/.npz of floats is taken as it is: logits [size size] or [1 size size], such as the
+      `logits` that `write_npz` stores. Of a .npz, the array `logits` is used, or the only one.
+
+    Args:
+      size: side of the model's low-resolution masks.
+      image_hw: height and width of the image.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: neither a picture nor an array, of another size, empty, or not finite.
+    """
+    path = Path(path)
+    values = _read_array(path) if path.suffix in (".npy", ".npz") else _read_picture(path)
+    if np.issubdtype(values.dtype, np.floating):
+        logits = values[0] if values.ndim == 3 and len(values) == 1 else values
+        if logits.shape != (size, size):
+            raise ValueError(
+                f"mask {path} holds floats of shape {values.shape}, but logits for this model are"
+                f" [{size} {size}]; save a full-size mask as booleans or PNG"
+            )
+        if not np.isfinite(logits).all():
+            raise ValueError(f"mask {path} holds logits that are not finite")
+        return logits.astype(np.float32)
+    if values.dtype != np.bool_ and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"mask {path} must hold booleans, integers or floats, got {values.dtype}")
+    if values.shape != tuple(image_hw):
+        raise ValueError(
+            f"mask {path} has shape {values.shape} (height, width), but the image has"
+            f" {tuple(image_hw)}"
+        )
+    inside = values > values.max() / 2
+    if not inside.any():
+        raise ValueError(f"mask {path} is empty: no pixel is set")
+    low = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    return PROMPT_LOGIT * (2 * np.asarray(low) - 1)
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        try:
+            with Image.open(file) as picture:
+                if picture.mode in ("P", "1"):
+                    return np.asarray(picture) != 0
+                if picture.mode == "I" or picture.mode.startswith("I;"):
+                    return np.asarray(picture)
+                seen = np.asarray(picture.convert("LA"), np.int32)
+        except Exception as error:  # decoders raise whatever they trip over
+            raise ValueError(f"mask {path} cannot be read as a picture: {error}") from error
+    return seen[..., 0] * seen[..., 1]
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            names = loaded.files
+            if "logits" not in names and len(names) != 1:
+                raise ValueError(f"it has arrays {names} and none is called logits")
+            return loaded["logits" if "logits" in names else names[0]]
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises ValueError, EOFError, BadZipFile, KeyError, ...
+        raise ValueError(f"mask {path} cannot be read as a numpy array: {error}") from error

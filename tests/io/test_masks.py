@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
+from sam_jax.ops import rle
+
+SIZE = (48, 64)  # height, width
+MASK = np.zeros(SIZE, bool)
+MASK[12:36, 16:48] = True
+IOUS = np.array([0.875], np.float32)
+
+
+def test_png_holds_0_and_255(tmp_path):
+    write_png(tmp_path / "a.png", MASK)
+    picture = Image.open(tmp_path / "a.png")
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(np.array(picture), MASK * np.uint8(255))
+
+
+def test_rle_file(tmp_path):
+    write_rle(tmp_path / "a.json", MASK[None], IOUS, extra=[{"object": 3}])
+    (entry,) = json.loads((tmp_path / "a.json").read_text())
+    np.testing.assert_array_equal(rle.decode(entry.pop("segmentation")), MASK)
+    assert entry == {
+        "area": 24 * 32,
+        "bbox": [16, 12, 32, 24],
+        "predicted_iou": 0.875,
+        "object": 3,
+    }
+
+
+def test_npz_file_is_a_mask_prompt_again(tmp_path):
+    logits = np.random.default_rng(0).standard_normal((1, 16, 16)).astype(np.float32)
+    write_npz(tmp_path / "a.npz", MASK[None], IOUS, logits=logits)
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["masks"], MASK[None])
+        np.testing.assert_array_equal(arrays["ious"], IOUS)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npz", 16, SIZE), logits[0])
+
+
+def picture(kind: str) -> Image.Image:
+    bright = np.where(MASK, 200, 30).astype(np.uint8)
+    if kind == "palette":  # the first colour is the background, whatever it looks like
+        image = Image.fromarray(MASK.astype(np.uint8)).convert("P")
+        image.putpalette([250, 250, 250, 10, 10, 10])
+        return image
+    if kind == "RGB":
+        return Image.fromarray(bright).convert("RGB")
+    white = np.full((*SIZE, 3), 255, np.uint8)
+    arrays = {
+        "0/1": MASK.astype(np.uint8),
+        "0/255": MASK * np.uint8(255),
+        "bright and dim": bright,
+        "one bit": MASK,
+        "16 bit": MASK * np.uint16(40_000),
+        "alpha": np.dstack([white, MASK * np.uint8(255)]),
+    }
+    return Image.fromarray(arrays[kind])
+
+
+@pytest.mark.parametrize(
+    "kind", ["0/1", "0/255", "bright and dim", "one bit", "RGB", "16 bit", "alpha", "palette"]
+)
+def test_pictures_of_every_kind_become_logits(tmp_path, kind):
+    picture(kind).save(tmp_path / "a.png")
+    logits = read_mask(tmp_path / "a.png", 16, SIZE)
+    assert logits.dtype == np.float32
+    expected = np.full((16, 16), -10.0)
+    expected[4:12, 4:12] = 10
+    np.testing.assert_array_equal(logits[5:11, 5:11], 10)  # away from the antialiased border
+    np.testing.assert_array_equal(np.sign(logits), np.sign(expected))
+
+
+def test_borders_are_antialiased(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[:, :30] = True  # the border lies in the middle of a low-resolution pixel
+    np.save(tmp_path / "a.npy", mask)
+    logits = read_mask(tmp_path / "a.npy", 16, (64, 64))
+    np.testing.assert_allclose(logits[0, 7], 0, atol=1e-5)
+    assert (np.diff(logits[0]) <= 0).all()
+    assert logits[0, 0] == 10
+    assert logits[0, 15] == -10
+
+
+def test_arrays_of_logits_are_taken_as_they_are(tmp_path):
+    logits = np.random.default_rng(0).standard_normal((16, 16))
+    np.save(tmp_path / "a.npy", logits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy", 16, SIZE), logits.astype("f4"))
+    np.savez(tmp_path / "a.npz", anything=logits[None])
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npz", 16, SIZE), logits.astype("f4"))
+
+
+def refused(tmp_path, message: str, suffix: str = "npy") -> None:
+    with pytest.raises(ValueError, match=message):
+        read_mask(tmp_path / f"a.{suffix}", 16, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.zeros((2, 16, 16)),
+            r"floats of shape \(2, 16, 16\), but logits for this model are \[1",
+        ),
+        (np.zeros(SIZE, np.float32), r"floats of shape \(48, 64\).*save a full-size mask as bool"),
+        (np.full((16, 16), np.nan), "holds logits that are not finite"),
+        (
+            np.ones((16, 16), bool),
+            r"shape \(16, 16\) \(height, width\), but the image has \(48, 64",
+        ),
+        (np.zeros(SIZE, bool), "is empty: no pixel is set"),
+        (np.zeros(SIZE, complex), "must hold booleans, integers or floats, got complex128"),
+        (np.array([{}]), "cannot be read as a numpy array: Object arrays cannot be loaded"),
+    ],
+)
+def test_arrays_refused(tmp_path, values, message):
+    np.save(tmp_path / "a.npy", values)
+    refused(tmp_path, message)
+
+
+def test_files_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"text")
+    refused(tmp_path, r"a\.png cannot be read as a picture", "png")
+    (tmp_path / "a.npz").write_bytes(b"PK but not a zip file")
+    refused(tmp_path, r"a\.npz cannot be read as a numpy array", "npz")
+    np.savez(tmp_path / "a.npz", one=MASK, two=MASK)
+    refused(tmp_path, r"it has arrays \['one', 'two'\] and none is called logits", "npz")
+    Image.fromarray(MASK[:, :-1]).save(tmp_path / "a.png")
+    refused(tmp_path, r"shape \(48, 63\) \(height, width\), but the image has \(48, 64\)", "png")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        read_mask(tmp_path / "nowhere.png", 16, SIZE)

@@ -1,0 +1,49 @@
+import os
+import sys
+
+import pytest
+
+from sam_jax.io.output import check_output_dir, replacing
+
+
+def test_folders_are_created_and_left_empty(tmp_path):
+    folder = check_output_dir(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert check_output_dir(str(folder)) == folder
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_is_not_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot write to the output folder .*file: it is not a"):
+        check_output_dir(tmp_path / "file")
+    with pytest.raises(ValueError, match=r"cannot write to the output folder .*below: Not a dir"):
+        check_output_dir(tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match=r"cannot write to the output folder .*Permission denied"):
+        check_output_dir(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that even root cannot write to")
+def test_a_folder_that_no_one_can_write_to():
+    with pytest.raises(ValueError, match="cannot write to the output folder /proc/sam_jax: "):
+        check_output_dir("/proc/sam_jax")
+
+
+def test_an_error_half_way_keeps_what_was_there(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        file.flush()
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"before"
+    with replacing(path) as file:
+        file.write(b"after")
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert [child.name for child in tmp_path.iterdir()] == ["a.bin"]
