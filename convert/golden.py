@@ -4,9 +4,9 @@
 
 They keep parity tested where torch is not installed. Format, all arrays channels last:
 
-- `weights_<model>.npz`: `config` (JSON) and one array per official name. Large arrays are int8 with a
-  float32 `<name>:scale`; the outputs were computed with exactly these rounded weights, so nothing is
-  lost by it.
+- `weights_<model>.npz`: `config` (JSON) and one array per official name. Large arrays are int8 with
+  a float32 `<name>:scale`; the outputs were computed with exactly these rounded weights, so nothing
+  is lost by it.
 - `<part>.npz`: `<case>/in/<name>` and `<case>/out/<name>`, plus `<case>/model`, the name of the
   weights. Float inputs are float16 values, to be used as float32. `<case>/decoder`, where present,
   is JSON of `DecoderConfig` fields that differ from the model's.

@@ -46,9 +46,9 @@ def require() -> None:
     ]
     if missing:
         raise ModuleNotFoundError(
-            f"the official PyTorch code needs {', '.join(missing)}: run `make oracle`, which installs "
-            "it all into .oracle, and use .oracle/venv/bin/python; or set SAM_JAX_ORACLE to a folder "
-            "that has sam2, segment_anything and torchvision",
+            f"the official PyTorch code needs {', '.join(missing)}: run `make oracle`, which "
+            "installs it all into .oracle, and use .oracle/venv/bin/python; or set SAM_JAX_ORACLE "
+            "to a folder that has sam2, segment_anything and torchvision",
             name=missing[0],
         )
     _bridge_torchvision()
