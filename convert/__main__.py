@@ -48,11 +48,11 @@ class Arguments:
     # native: one .safetensors file with its config; official: the PyTorch names, in a .pt that
     # torch.load reads or in .safetensors; hf: a folder for transformers, or only its .safetensors.
     # Default: .safetensors is native, .pt and .pth official, a folder hf.
-    to: Target | None = None
+    to: Annotated[Target | None, tyro.conf.arg(metavar="native|official|hf")] = None
     # Replace OUT if it exists.
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     # JSON file with the config of a model that is none of the released ones.
-    config: Path | None = None
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
 
 
 def convert(arguments: Arguments) -> str:

@@ -1,6 +1,6 @@
 """Record the parameter names and shapes of the eleven released models, official and Hugging Face.
 
-    python tests/names/record.py        # needs sam2, segment_anything, transformers and torch
+    python tests/names/record.py        # see `make oracle`; also needs transformers
 
 The official lists come from the official builders; the Hugging Face ones from `Sam2VideoModel` and
 `SamModel`, built from the `config.json` that our converter writes. No weights are needed. Each list
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from convert import official as oracle
 from sam_jax.checkpoint import hf_config
 from sam_jax.config import Sam2Config
 from sam_jax.presets import PRESETS
@@ -66,6 +67,7 @@ def record(scheme: str, name: str, model: torch.nn.Module) -> None:
 
 
 if __name__ == "__main__":
+    oracle.require()
     for model_name in [*YAMLS, *BUILDERS]:
         record("official", model_name, official(model_name))
         record("hf", model_name, hugging_face(model_name))
