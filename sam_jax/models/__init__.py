@@ -5,13 +5,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sam_jax.config import Config, Sam2Config
 from sam_jax.models.sam2 import Sam2
 from sam_jax.types import Prompts
 
 
-def build(config: Config, dtype: Any = jnp.float32) -> nn.Module:
+def build(config: Config, dtype: DTypeLike = jnp.float32) -> nn.Module:
     """The module of a config, computing in `dtype`."""
     if isinstance(config, Sam2Config):
         return Sam2(config, dtype)

@@ -13,6 +13,7 @@ Differences from upstream, all exact:
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.config import HieraConfig
@@ -91,7 +92,7 @@ class PatchEmbed(nn.Module):
     """7x7 convolution, stride 4, padding 3."""
 
     dim: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.proj = nn.Conv(self.dim, (7, 7), strides=4, padding=3, dtype=self.dtype)
@@ -104,7 +105,7 @@ class Hiera(nn.Module):
     """Four stages of blocks at strides 4, 8, 16 and 32."""
 
     config: HieraConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c = self.config
@@ -185,7 +186,7 @@ class ImageEncoder(nn.Module):
 
     config: HieraConfig
     dim: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.trunk = Hiera(self.config, self.dtype)

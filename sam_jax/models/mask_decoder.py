@@ -9,6 +9,7 @@ Difference from upstream: all four masks are returned; choosing is `sam_jax.imag
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.config import DecoderConfig
@@ -22,7 +23,7 @@ class MaskDecoder(nn.Module):
 
     config: DecoderConfig
     dim: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c, d = self.config, self.dim
@@ -54,7 +55,7 @@ class MaskDecoder(nn.Module):
     def __call__(
         self,
         embed: Float[Array, "h w d"],
-        high_res: tuple[Float[Array, "hs ws c"], ...],
+        high_res: tuple[Array, ...],
         position: Float[Array, "h w d"],
         prompts: PromptTokens,
     ) -> Masks:

@@ -7,11 +7,15 @@ RoPEAttention.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from sam_jax.models.layers import LayerNorm, Linear
 from sam_jax.ops.attention import attend
 from sam_jax.ops.position import rope_tables, rotate
+
+Tables = tuple[np.ndarray, np.ndarray]  # cosines and sines, constants of the grid
 
 
 class RopeAttention(nn.Module):
@@ -26,9 +30,7 @@ class RopeAttention(nn.Module):
         self.v_proj = Linear(self.kv_dim, self.dim)
         self.out_proj = Linear(self.dim, self.dim)
 
-    def to_itself(
-        self, x: Float[Array, "n t d"], tables: tuple[Array, Array]
-    ) -> Float[Array, "n t d"]:
+    def to_itself(self, x: Float[Array, "n t d"], tables: Tables) -> Float[Array, "n t d"]:
         q, k = rotate(self.q_proj(x), *tables), rotate(self.k_proj(x), *tables)
         out = attend(q[:, :, None], k[:, :, None], self.v_proj(x)[:, :, None])
         return self.out_proj(out[:, :, 0])
@@ -41,7 +43,7 @@ class RopeAttention(nn.Module):
         valid: Bool[Array, "n k"],
         *,
         spatial: int,
-        tables: tuple[Array, Array],
+        tables: Tables,
     ) -> Float[Array, "n t d"]:
         """Read `memory`, whose first `spatial` tokens are whole grids and turn; the rest do not."""
         q = rotate(self.q_proj(x), *tables) * self.dim**-0.5
@@ -78,7 +80,7 @@ class MemoryAttention(nn.Module):
     memory_dim: int
     mlp_dim: int
     depth: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.layers = [

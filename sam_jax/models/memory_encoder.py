@@ -5,6 +5,7 @@ Upstream: sam2/modeling/memory_encoder.py, MemoryEncoder.
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.models.layers import LayerNorm, Linear, gelu, kernel_init
@@ -14,7 +15,7 @@ class MaskDownsampler(nn.Module):
     """Four 3x3 convolutions of stride 2 with four times the channels each, then a 1x1."""
 
     dim: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         layers, channels = [], 1
@@ -92,7 +93,7 @@ class MemoryEncoder(nn.Module):
     dim: int
     memory_dim: int
     fuser_layers: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.mask_downsampler = MaskDownsampler(self.dim, self.dtype)

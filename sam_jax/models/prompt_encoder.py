@@ -12,6 +12,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.models.layers import LayerNorm, gelu, table_init
@@ -42,7 +43,7 @@ class PromptEncoder(nn.Module):
     image_size: int
     grid: int
     mask_channels: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.pe_layer = FourierEmbedding(self.dim)

@@ -5,6 +5,7 @@ Upstream: sam2/modeling/sam2_base.py, SAM2Base.
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.config import Sam2Config
@@ -30,7 +31,7 @@ class Sam2(nn.Module):
     """
 
     config: Sam2Config
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c, m = self.config, self.config.memory

@@ -12,6 +12,7 @@ output matrices are merged per token.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from sam_jax.models.layers import LayerNorm, Linear, Mlp
@@ -49,7 +50,7 @@ class Attention(nn.Module):
     def _split(self, x: Float[Array, "... inner"]) -> Float[Array, "... heads e"]:
         return x.reshape(*x.shape[:-1], self.heads, -1)
 
-    def _matrix(self, layer: Linear, dtype: jnp.dtype) -> Float[Array, "d heads e"]:
+    def _matrix(self, layer: Linear, dtype: DTypeLike) -> Float[Array, "d heads e"]:
         return self._split(layer.matrix.astype(dtype))
 
     def tokens(self, q: Tokens, k: Tokens, v: Tokens, valid: Valid) -> Tokens:
