@@ -38,7 +38,7 @@ class HieraConfig:
         )
         _require(
             all(w % 2 == 0 for w in self.window_spec[:-1]),
-            f"windows of stages 1-3 are halved by query pooling and must be even: {self.window_spec}",
+            f"windows of stages 1-3 are halved by pooling and must be even: {self.window_spec}",
         )
         _require(
             all(0 <= i < self.depth for i in self.global_att_blocks),
@@ -97,7 +97,7 @@ class VitConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Two-way transformer and mask heads. Upstream: sam2/modeling/sam/mask_decoder.py, MaskDecoder."""
+    """Two-way transformer and mask heads. Upstream: sam2/modeling/sam/mask_decoder.py."""
 
     depth: int = 2
     num_heads: int = 8
@@ -181,7 +181,7 @@ class SamConfig:
     def __post_init__(self) -> None:
         _require(
             self.image_size > 0 and self.image_size % self.encoder.patch == 0,
-            f"image_size must be a positive multiple of the patch {self.encoder.patch}, got {self.image_size}",
+            f"image_size must be a positive multiple of {self.encoder.patch}, got {self.image_size}",
         )
 
     @property
@@ -207,7 +207,8 @@ def from_json(text: str) -> Config:
     """Inverse of `to_json`.
 
     Raises:
-      ValueError: not JSON, an unknown family, or unknown, missing or ill-typed fields; the message names them.
+      ValueError: not JSON, an unknown family, or unknown, missing or ill-typed fields; the message
+        names them.
     """
     try:
         values = json.loads(text)
@@ -215,7 +216,7 @@ def from_json(text: str) -> Config:
         raise ValueError(f"model config is not JSON: {error}") from error
     if not isinstance(values, dict) or values.get("family") not in _FAMILIES:
         raise ValueError(
-            f"model config must be an object whose family is one of {sorted(_FAMILIES)}: {text[:80]!r}"
+            f"model config must be an object of a family in {sorted(_FAMILIES)}: {text[:80]!r}"
         )
     return _build(_FAMILIES[values.pop("family")], values, "config")
 

@@ -27,7 +27,7 @@ class Model:
 
     Attributes:
       params: nested dict of arrays, named as in docs/architecture.md.
-      module: the linen module; `module.config` describes it and `module.dtype` is the compute dtype.
+      module: the linen module: `module.config` describes it, it computes in `module.dtype`.
     """
 
     params: Any

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 def partition(
     x: Float[Array, "b h w c"], side: int, fill: Float[Array, " c"] | None = None
 ) -> Float[Array, "n side side c"]:
-    """Windows of `side` x `side` tokens, row by row; right and bottom are padded with `fill` (0)."""
+    """Windows of `side` x `side` tokens, row by row; padded right and below with `fill` (0)."""
     b, h, w, c = x.shape
     pad_h, pad_w = -h % side, -w % side
     if pad_h or pad_w:

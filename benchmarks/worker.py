@@ -1,0 +1,83 @@
+"""Long-lived worker processes, so that two implementations can take turns under the same weather.
+
+A worker reads one JSON request a line and answers with one JSON line. The parent asks for a case to
+be prepared, then for single repetitions.
+"""
+
+import ctypes.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Case = dict[str, Any]
+
+
+def serve(prepare: Callable[[Case], Callable[[], object]]) -> None:
+    """Answer requests until standard input closes.
+
+    Args:
+      prepare: builds a case (loading and compiling) and returns what one repetition calls; that
+        call must block until its result exists.
+    """
+    run: Callable[[], object] | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        started = time.perf_counter()
+        if request["do"] == "prepare":
+            run = prepare(request["case"])
+            answer = {"seconds": time.perf_counter() - started}
+            run()  # the first call touches its memory for the first time
+        else:
+            assert run is not None
+            run()
+            answer = {"seconds": time.perf_counter() - started}
+        answer["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps(answer), flush=True)
+
+
+class Worker:
+    """The parent's end of a worker process."""
+
+    def __init__(self, python: str, module: str, threads: int) -> None:
+        self._process = subprocess.Popen(
+            [python, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(threads),
+        )
+
+    def ask(self, request: Case) -> Case:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args} stopped (status {self._process.wait()})")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def allocator() -> str | None:
+    """tcmalloc, if the machine has it. Both sides get it: glibc hands big blocks back to the kernel
+    after every operation, which costs the peer more than a factor of two in places."""
+    return ctypes.util.find_library("tcmalloc_minimal")
+
+
+def environment(threads: int) -> Mapping[str, str]:
+    """The same conditions for both sides: the same cores, threads bound to them, tcmalloc."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    extra = {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"}
+    if library := allocator():
+        extra["LD_PRELOAD"] = library
+    return {**os.environ, **extra}
