@@ -101,14 +101,14 @@ def _read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         shards = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
         # The index is untrusted: a shard is a file of this folder.
-        outside = [shard for shard in shards if Path(shard).name != shard]
+        outside = [shard for shard in shards if Path(shard).name != shard or shard in ("", "..")]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX} is not an index of shards: {error!r}") from error
     if outside:
         raise CheckpointError(f"{folder / _INDEX} names files outside its folder: {outside[:5]}")
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(shards):
-        if not (folder / shard).exists():
+        if not (folder / shard).is_file():
             raise CheckpointError(f"{folder} lacks {shard}, which {_INDEX} names")
         arrays |= native.read_safetensors(folder / shard)[0]
     return arrays, {}
