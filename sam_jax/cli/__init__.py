@@ -1,0 +1,135 @@
+"""The `sam-jax` command. Parsing only: jax is imported by the commands, not for --help."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg, subcommand
+
+
+@dataclass(frozen=True)
+class Segment:
+    r"""Segment what the prompts point at, in one picture or in many.
+
+    Clicks, at most one box and a mask together describe ONE object. Several boxes describe one
+    object each, and then come without clicks and mask. The same prompts are used on every picture.
+    Coordinates are pixels from the top left corner of the picture as viewers show it (EXIF rotation
+    applied).
+
+    For a picture truck.jpg, the output folder gets truck_overlay.png (prompts and masks drawn on
+    it) and the masks: truck_mask0.png, truck_mask1.png, ... or truck.json or truck.npz. Results of
+    an earlier run are replaced; of pictures with the same name, the later ones get -2, -3, ...
+
+    One click:
+      sam-jax segment truck.jpg --point 500,375 --output out
+
+    This, but not that, inside a box:
+      sam-jax segment truck.jpg --point 575,750 --point 500,375,0 \
+          --box 425,600,700,875
+
+    Two objects at once, as COCO run-length codes:
+      sam-jax segment truck.jpg --box 75,275,1725,850 --box 425,600,700,875 \
+          --format rle
+
+    Another model, all three of its answers to an ambiguous click:
+      sam-jax segment *.jpg --point 200,150 --multimask \
+          --model sam2.1-hiera-tiny
+    """
+
+    images: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(one or more)")
+    ]
+    """Pictures in any format that Pillow reads."""
+    point: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="X,Y[,0|1]", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """A click, on the object (1, the default) or on what does not belong to it (0)."""
+    box: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="X0,Y0,X1,Y1", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """A box around an object: left, top, right, bottom."""
+    mask: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help_behavior_hint="",
+            help="A rough mask to start from: a picture of the image's size, bright inside; or a"
+            " .npz that --format npz wrote, or a .npy, with logits of the model's low resolution.",
+        ),
+    ] = None
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
+    """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
+    output: Annotated[Path, arg(metavar="DIR")] = Path("segmented")
+    """Folder for the results; created if need be."""
+    multimask: bool = False
+    """Three masks for each object, for a prompt that may mean a part or the whole."""
+    format: Annotated[
+        Literal["png", "rle", "npz"],
+        arg(
+            help="Of the masks: one PNG a mask, or one JSON file an image with entries as in SA-1B,"
+            " or one npz file an image with masks, IoUs and low-resolution logits."
+        ),
+    ] = "png"
+    cache: Annotated[
+        bool,
+        arg(
+            help="Keep compiled programs for the next start, in the folder that the environment"
+            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
+        ),
+    ] = True
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the model names: parameters, input size in pixels, where the weights are."""
+
+
+_SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
+_MODELS = "List the models: parameters, input size, where the weights are."
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0, or 2 after a message about bad input."""
+    args = list(sys.argv[1:] if args is None else args) or ["--help"]
+    if args == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"sam-jax {version('sam_jax')}")
+        return 0
+    # The list of commands has room for a line each, the help of a command for its whole docstring.
+    chosen = args[0] in ("segment", "models")
+    command = tyro.cli(
+        Annotated[Segment, subcommand("segment", description=None if chosen else _SEGMENT)]
+        | Annotated[Models, subcommand("models", description=None if chosen else _MODELS)],
+        prog="sam-jax",
+        description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"
+        " `sam-jax --version` prints the version.",
+        args=args,
+    )
+    try:
+        if isinstance(command, Models):
+            from sam_jax.cli.models import run
+
+            run()
+            return 0
+        from sam_jax.cli.segment import segment
+
+        return 2 if segment(command) else 0
+    except (ValueError, OSError) as error:
+        report(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def report(error: Exception) -> None:
+    """One line on stderr about what was wrong with the input."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"sam-jax: error: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,22 @@
+"""`sam-jax models`."""
+
+
+def run() -> None:
+    """Prints a line for each model that can be built; as it goes, since tracing takes a moment."""
+    import jax
+
+    from sam_jax.checkpoint import hub
+    from sam_jax.config import Sam2Config
+    from sam_jax.models import abstract_params, build
+    from sam_jax.presets import PRESETS
+
+    print(f"{'MODEL':24}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
+    for name, config in PRESETS.items():
+        if not isinstance(config, Sam2Config):
+            continue  # SAM 1 checkpoints can be converted, but there is no module that runs them
+        shapes = abstract_params(build(config))
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+        side = f"{config.image_size} x {config.image_size}"
+        path = hub.located(name)
+        where = path or f"not here; downloaded from {hub.source(name)[0]} on first use"
+        print(f"{name:24}{parameters / 1e6:>10.1f} M{side:>14}   {where}", flush=True)

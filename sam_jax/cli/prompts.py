@@ -1,0 +1,94 @@
+"""Prompts as people type them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TypedPrompts:
+    """Checked prompts, in pixels of the image.
+
+    Attributes:
+      points: xy of each click.
+      labels: 1 on the object, 0 on what does not belong to it.
+      boxes: x0 y0 x1 y1; more than one are as many objects.
+      mask: file of a mask prompt.
+    """
+
+    points: list[list[float]]
+    labels: list[int]
+    boxes: list[list[float]]
+    mask: Path | None
+
+    def check_inside(self, width: int, height: int, name: str | Path) -> None:
+        """Raises ValueError if a click or a box leaves the image called `name`."""
+        size = f"outside {name}, which is {width} x {height} (width x height)"
+        for x, y in self.points:
+            if x > width or y > height:
+                raise ValueError(f"--point {x:g},{y:g} is {size}")
+        for box in self.boxes:
+            if box[2] > width or box[3] > height:
+                raise ValueError(f"--box {','.join(f'{v:g}' for v in box)} is partly {size}")
+
+
+def parse_prompts(points: Sequence[str], boxes: Sequence[str], mask: Path | None) -> TypedPrompts:
+    """The arguments of --point, --box and --mask.
+
+    Raises:
+      ValueError: a malformed or meaningless one, none at all, or several boxes beside others.
+    """
+    if not points and not boxes and mask is None:
+        raise ValueError("nothing to segment: give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE")
+    if len(boxes) > 1 and (points or mask is not None):
+        other = "--point" if points else "--mask"
+        raise ValueError(
+            f"{len(boxes)} boxes are {len(boxes)} objects, and {other} cannot say which it belongs"
+            " to: give one --box, or run once for each object"
+        )
+    clicks = [_point(text) for text in points]
+    return TypedPrompts(
+        points=[[x, y] for x, y, _ in clicks],
+        labels=[label for _, _, label in clicks],
+        boxes=[_box(text) for text in boxes],
+        mask=mask,
+    )
+
+
+def _point(text: str) -> tuple[float, float, int]:
+    parts = text.split(",")
+    if len(parts) not in (2, 3):
+        raise ValueError(f"--point {text!r} must be X,Y or X,Y,LABEL, such as 500,375 or 500,375,0")
+    x, y = _coordinates(parts[:2], f"--point {text!r}")
+    label = parts[2].strip() if len(parts) == 3 else "1"
+    if label not in ("0", "1"):
+        raise ValueError(
+            f"--point {text!r} has the label {label!r}: 1 is on the object, 0 is not part of it"
+        )
+    return x, y, int(label)
+
+
+def _box(text: str) -> list[float]:
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise ValueError(f"--box {text!r} must be X0,Y0,X1,Y1, such as 75,275,1725,850")
+    x0, y0, x1, y1 = box = _coordinates(parts, f"--box {text!r}")
+    if x1 <= x0 or y1 <= y0:
+        raise ValueError(
+            f"--box {text!r} is empty or inverted: it is left,top,right,bottom, with X0 < X1 and"
+            " Y0 < Y1"
+        )
+    return box
+
+
+def _coordinates(parts: Sequence[str], what: str) -> list[float]:
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        raise ValueError(f"{what} has a coordinate that is not a number") from None
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{what} has a coordinate that is not finite")
+    if any(value < 0 for value in values):
+        raise ValueError(f"{what} has a negative coordinate: 0,0 is the top left corner")
+    return values
