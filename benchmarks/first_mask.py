@@ -25,13 +25,12 @@ def peer(name: str, checkpoint: str, photo: str, dtype: str) -> None:
     import numpy as np
     from PIL import Image
 
+    from benchmarks.peer import build
     from convert import official
-    from sam_jax.presets import preset
 
-    official.require()
+    model = build(name)
     import torch
 
-    model = official.build_sam2(preset(name), seed=0)
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
     predictor = official.image_predictor(model)
     picture = np.array(Image.open(photo).convert("RGB"))

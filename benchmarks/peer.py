@@ -4,20 +4,29 @@
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 
 from benchmarks.worker import Case, serve
 from convert import official
 from sam_jax.checkpoint import torch_file
+from sam_jax.config import Sam2Config
 from sam_jax.presets import preset
 
 
-def prepare(case: Case):
+def build(name: str) -> Any:
+    """The official model of a preset name."""
     official.require()
+    config = preset(name)
+    assert isinstance(config, Sam2Config)
+    return official.build_sam2(config, seed=0)
+
+
+def prepare(case: Case):
+    model = build(case["model"])  # makes torch importable
     import torch
 
-    model = official.build_sam2(preset(case["model"]), seed=0)
     weights = torch.load(case["checkpoint"], weights_only=True)["model"]
     model.load_state_dict(weights)
     side = model.image_size
@@ -58,8 +67,7 @@ def prepare(case: Case):
 
 def write(name: str, path: str) -> None:
     """Random official weights, perturbed as in the parity tests, as an official checkpoint."""
-    official.require()
-    model = official.build_sam2(preset(name), seed=0)
+    model = build(name)
     official.perturb(model, seed=0)
     torch_file.write(path, official.state_dict(model))
 

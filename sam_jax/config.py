@@ -181,7 +181,7 @@ class SamConfig:
     def __post_init__(self) -> None:
         _require(
             self.image_size > 0 and self.image_size % self.encoder.patch == 0,
-            f"image_size must be a positive multiple of {self.encoder.patch}, got {self.image_size}",
+            f"image_size must be a multiple of {self.encoder.patch}, got {self.image_size}",
         )
 
     @property

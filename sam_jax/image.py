@@ -7,6 +7,10 @@ All of them jit, and nothing here depends on a value. `sam_jax.ImagePredictor` i
 Upstream: sam2/sam2_image_predictor.py, SAM2ImagePredictor; sam2/modeling/sam/mask_decoder.py.
 """
 
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,14 +20,19 @@ from sam_jax.ops.masks import stability_score
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts, PromptTokens
 
 
+def apply(model: Model, method: str, *inputs: Any) -> Any:
+    """`module.method(*inputs)` with the model's parameters."""
+    return model.module.apply({"params": model.params}, *inputs, method=method)
+
+
 def encode_image(model: Model, images: Float[Array, "b H W 3"]) -> ImageFeatures:
     """Features of RGB images in 0..1 that were resized to the model's input size."""
-    return model.module.apply({"params": model.params}, images, method="encode_image")
+    return apply(model, "encode_image", images)
 
 
 def encode_prompts(model: Model, prompts: Prompts) -> PromptTokens:
     """Tokens and dense map of each prompt."""
-    return model.module.apply({"params": model.params}, prompts, method="encode_prompts")
+    return apply(model, "encode_prompts", prompts)
 
 
 def decode_masks(model: Model, features: ImageFeatures, tokens: PromptTokens) -> Masks:
@@ -33,20 +42,18 @@ def decode_masks(model: Model, features: ImageFeatures, tokens: PromptTokens) ->
       features: of b images.
       tokens: of n = b * o prompts: o for the first image, then o for the second, ...
     """
-    variables = {"params": model.params}
-    embed = model.module.apply(variables, features.embed, method="without_memory")
+    embed = apply(model, "without_memory", features.embed)
     b, n = embed.shape[0], tokens.sparse.shape[0]
     if n % b:
         raise ValueError(f"{n} prompts do not divide among {b} images")
     if tokens.dense.shape[0] == 1:  # one mask map for all: stays one
-        tokens = tokens.replace(dense=jnp.broadcast_to(tokens.dense, (b, *tokens.dense.shape[1:])))
+        dense = jnp.broadcast_to(tokens.dense, (b, *tokens.dense.shape[1:]))
+        tokens = replace(tokens, dense=dense)
     size = _group_size(n // b, b)
 
     def images(group: PromptTokens) -> Masks:
-        def one(embed: Array, high_res: tuple[Array, ...], prompts: PromptTokens) -> Masks:
-            return model.module.apply(variables, embed, high_res, prompts, method="decode_masks")
-
-        return jax.vmap(one)(embed, features.high_res, group)
+        decode = partial(apply, model, "decode_masks")
+        return jax.vmap(decode)(embed, features.high_res, group)
 
     per_image = jax.tree.map(lambda x: x.reshape(b, -1, *x.shape[1:]), tokens)
     if size == n // b:
@@ -82,7 +89,7 @@ def select_masks(config: DecoderConfig, masks: Masks, *, multimask: bool) -> Mas
     MaskDecoder._dynamic_multimask_via_stability.
     """
     single, multi = (
-        masks.replace(logits=masks.logits[:, s], iou=masks.iou[:, s], token=masks.token[:, s])
+        replace(masks, logits=masks.logits[:, s], iou=masks.iou[:, s], token=masks.token[:, s])
         for s in (slice(0, 1), slice(1, None))
     )
     if multimask:
@@ -95,7 +102,8 @@ def select_masks(config: DecoderConfig, masks: Masks, *, multimask: bool) -> Mas
         >= config.stability_threshold
     )  # [n 1]
     best_logits = jnp.take_along_axis(multi.logits, best[:, :, None, None], 1)
-    return single.replace(
+    return replace(
+        single,
         logits=jnp.where(stable[:, :, None, None], single.logits, best_logits),
         iou=jnp.where(stable, single.iou, jnp.take_along_axis(multi.iou, best, 1)),
     )

@@ -36,7 +36,7 @@ SAM2_HIERA_BASE_PLUS = Sam2Config("sam2-hiera-base-plus", _BASE_PLUS, memory=_SA
 SAM2_HIERA_LARGE = Sam2Config("sam2-hiera-large", _LARGE, memory=_SAM_2_0)
 
 # Ours. Widths that upstream hard-codes (decoder MLP, IoU head, heads) are kept, so that the
-# official code can run it as an oracle; 256 px, because every layer is then a sixteenth of the work.
+# official code can run it as an oracle; 256 px, because every layer is then a sixteenth the work.
 SAM2_1_HIERA_NANO = Sam2Config(
     "sam2.1-hiera-nano",
     HieraConfig(

@@ -1,4 +1,4 @@
-"""Equalities between ways of asking the same thing, and no recompilation. Parity is in tests/golden."""
+"""Ways of asking the same thing agree, and nothing recompiles. Parity is in tests/golden."""
 
 import jax
 import jax.numpy as jnp

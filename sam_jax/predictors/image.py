@@ -1,9 +1,9 @@
 """The image predictor people know: set an image, click, get masks.
 
-Upstream: sam2/sam2_image_predictor.py, SAM2ImagePredictor. Same method names, arguments, coordinate
-frames, shapes and dtypes. Deliberate differences: prompts are checked (upstream passes nonsense on),
-hole and sprinkle removal happen on every device (upstream needs a CUDA extension and silently skips
-them), and `predict_batch` is one program for all images.
+Upstream: sam2/sam2_image_predictor.py, SAM2ImagePredictor. Same method names, arguments,
+coordinate frames, shapes and dtypes. Deliberate differences: prompts are checked (upstream passes
+nonsense on), hole and sprinkle removal work on every device (upstream needs a CUDA extension and
+silently skips them without), and `predict_batch` is one program for all images.
 """
 
 from collections.abc import Sequence
@@ -120,9 +120,7 @@ class ImagePredictor:
 
     def get_image_embedding(self) -> Float[Array, "b d h w"]:
         """The image embedding as the decoder sees it, channels first as upstream returns it."""
-        embed = self.model.module.apply(
-            {"params": self.model.params}, self._require_image().embed, method="without_memory"
-        )
+        embed = functional.apply(self.model, "without_memory", self._require_image().embed)
         return embed.transpose(0, 3, 1, 2)
 
     def predict(

@@ -13,7 +13,7 @@ from sam_jax.presets import PRESETS
 from sam_jax.types import Model, Prompts
 
 SAM2 = [config for config in PRESETS.values() if isinstance(config, Sam2Config)]
-# From the released checkpoints: parameters, plus the Fourier matrix that upstream keeps as a buffer.
+# Of the released checkpoints; upstream keeps the Fourier matrix as a buffer, not a parameter.
 COUNTS = {
     "sam2.1-hiera-tiny": (38_962_498, 471),
     "sam2.1-hiera-small": (46_060_354, 519),
