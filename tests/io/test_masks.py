@@ -15,9 +15,9 @@ IOUS = np.array([0.875], np.float32)
 
 def test_png_holds_0_and_255(tmp_path):
     write_png(tmp_path / "a.png", MASK)
-    picture = Image.open(tmp_path / "a.png")
-    assert picture.mode == "L"
-    np.testing.assert_array_equal(np.array(picture), MASK * np.uint8(255))
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "L"
+        np.testing.assert_array_equal(np.array(picture), MASK * np.uint8(255))
 
 
 def test_rle_file(tmp_path):
