@@ -56,7 +56,7 @@ class Arguments:
 
 
 def convert(arguments: Arguments) -> str:
-    """Do it, and return a line about what was done.
+    """Do it, and return what was done, in words.
 
     Raises:
       FileNotFoundError: no such input.
@@ -73,9 +73,11 @@ def convert(arguments: Arguments) -> str:
     params = strict.flatten(strict.merge(_expected(found.config), found.params, arguments.source))
     _write(output, target, found.config, params)
     count = sum(math.prod(array.shape) for array in params.values())
+    obstacle = hf_config.obstacle(found.config) if target == "hf" else None
     return (
         f"{arguments.source}: {found.kind}, model {found.config.name}, {len(params)} arrays, "
         f"{count:,} parameters -> {output}: {target}"
+        + (f"\nnote: transformers cannot build this model: {obstacle}" if obstacle else "")
     )
 
 

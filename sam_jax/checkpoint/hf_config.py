@@ -14,6 +14,13 @@ def to_json(config: Config) -> str:
     return json.dumps(_sam(config) if isinstance(config, SamConfig) else _sam2(config), indent=2)
 
 
+def obstacle(config: Config) -> str | None:
+    """Why transformers cannot build this model, or None where it can."""
+    if isinstance(config, Sam2Config) and config.memory.dim != 64:
+        return f"it fixes memory.dim at 64, here {config.memory.dim}"
+    return None
+
+
 def _shared(config: Config) -> dict[str, Any]:
     decoder = {
         "hidden_size": config.dim,
