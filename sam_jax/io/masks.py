@@ -29,7 +29,7 @@ def write_rle(
     *,
     extra: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """A JSON list with one entry a mask, its keys as in SA-1B.
+    """A JSON list with one entry and one line a mask, its keys as in SA-1B.
 
     These are segmentation (COCO RLE, compressed), area and bbox (x, y, width, height) in pixels,
     and predicted_iou.
@@ -48,7 +48,8 @@ def write_rle(
         }
         entries.append(entry | (extra[index] if extra else {}))
     with replacing(path) as file:
-        file.write(json.dumps(entries, indent=1).encode())
+        lines = ",\n".join(json.dumps(entry) for entry in entries)
+        file.write(f"[\n{lines}\n]\n".encode())
 
 
 def write_npz(
