@@ -1,0 +1,1 @@
+"""Recipes: one file is one run, a frozen dataclass instance called `config`."""

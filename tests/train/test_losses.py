@@ -1,0 +1,81 @@
+"""Losses against plain numpy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sam_jax.types import Masks
+from train.losses import Losses, dice_loss, focal_loss, mask_iou, prediction_losses
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(0, 3, (5, 4, 8, 8)).astype(np.float32)
+TARGET = RNG.random((5, 8, 8)) < 0.4
+
+
+def _focal(logits: np.ndarray, target: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    terms = np.where(target, -0.25 * (1 - p) ** 2 * np.log(p), -0.75 * p**2 * np.log(1 - p))
+    return terms.mean()
+
+
+def _dice(logits: np.ndarray, target: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
+
+
+def test_mask_losses_are_the_published_formulas() -> None:
+    for i in range(5):
+        logits, target = LOGITS[i, 0], TARGET[i]
+        assert focal_loss(logits, target) == pytest.approx(_focal(logits, target), rel=1e-5)
+        assert dice_loss(logits, target) == pytest.approx(_dice(logits, target), rel=1e-5)
+
+
+def test_focal_loss_is_finite_for_extreme_logits() -> None:
+    logits, target = jnp.array([[-1e4, 1e4]]), jnp.array([[True, False]])
+    assert focal_loss(logits, target) == pytest.approx(1e4 * (0.25 + 0.75) / 2)
+
+
+def test_iou_counts_pixels_and_survives_empty_masks() -> None:
+    a, b = np.zeros((2, 4, 4), bool)
+    assert mask_iou(a, b) == 0
+    a[:2], b[1:3] = True, True
+    assert mask_iou(a, b) == pytest.approx(4 / 12)
+
+
+def _masks(iou: np.ndarray, object_logit: np.ndarray) -> Masks:
+    n = len(iou)
+    return Masks(
+        logits=jnp.zeros((n, 4, 4, 4)),
+        iou=jnp.asarray(iou),
+        token=jnp.zeros((n, 4, 1)),
+        object_logit=jnp.asarray(object_logit),
+    )
+
+
+def test_prediction_losses_take_the_single_mask_and_the_best_of_three() -> None:
+    iou, object_logit = RNG.random((5, 4)), RNG.normal(0, 2, 5)
+    target = TARGET.copy()
+    target[4] = False  # an absent object: only its score counts
+    losses = prediction_losses(_masks(iou, object_logit), jnp.asarray(LOGITS), jnp.asarray(target))
+    focal, dice, error, score = 0.0, 0.0, 0.0, 0.0
+    for i in range(5):
+        score += np.log1p(np.exp(-object_logit[i] if i < 4 else object_logit[i]))
+        if i == 4:
+            continue
+        f = [_focal(LOGITS[i, m], target[i]) for m in range(4)]
+        d = [_dice(LOGITS[i, m], target[i]) for m in range(4)]
+        best = 1 + np.argmin([20 * f[m] + d[m] for m in (1, 2, 3)])
+        focal += (f[0] + f[best]) / 2
+        dice += (d[0] + d[best]) / 2
+        true = [(LOGITS[i, m] > 0) & target[i] for m in range(4)]
+        union = [(LOGITS[i, m] > 0) | target[i] for m in range(4)]
+        error += np.mean([abs(iou[i, m] - true[m].sum() / union[m].sum()) for m in range(4)])
+    assert losses.focal == pytest.approx(focal / 5, rel=1e-4)
+    assert losses.dice == pytest.approx(dice / 5, rel=1e-4)
+    assert losses.iou == pytest.approx(error / 5, rel=1e-4)
+    assert losses.object == pytest.approx(score / 5, rel=1e-4)
+
+
+def test_total_has_the_official_weights() -> None:
+    parts = Losses(*(jnp.float32(x) for x in (0.01, 2.0, 3.0, 4.0)))
+    assert parts.total() == pytest.approx(20 * 0.01 + 2 + 3 + 4)

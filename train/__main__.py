@@ -1,0 +1,141 @@
+"""Train, write the weights, evaluate: `python -m train RECIPE [--field value]`."""
+
+import importlib
+import multiprocessing
+import pkgutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from flax import serialization
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sam_jax.checkpoint.files import replacing
+from sam_jax.config import Sam2Config
+from sam_jax.load import save
+from sam_jax.models import build
+from sam_jax.presets import preset
+from sam_jax.types import Model
+from train.config import TrainConfig
+from train.evaluate import evaluate
+from train.losses import Losses
+from train.step import TrainState, init_state, initial_params, make_optimizer, make_step
+from train.synthetic import make_batch
+
+_TRAINING, _HELD_OUT = 0, 1  # first part of a scene's seed
+_AHEAD = 4  # batches painted before they are wanted
+_LOG_STEPS = 50
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+def training_batches(config: TrainConfig, size: int, start: int) -> Iterator[Batch]:
+    """The batches of steps `start`, `start` + 1, ...; each depends on its number only."""
+    paint = partial(
+        make_batch, images=config.images, prompts=config.prompts, size=size, photos=config.photos
+    )
+    # Not forked: a fork of a process with JAX's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+        wanted = deque[object]()
+        for step in range(start, config.steps):
+            wanted.append(pool.submit(paint, (_TRAINING, config.seed, step)))
+            if len(wanted) > _AHEAD:
+                yield wanted.popleft().result()
+        while wanted:
+            yield wanted.popleft().result()
+
+
+def held_out_batches(config: TrainConfig, size: int) -> Iterator[Batch]:
+    """The same scenes for every seed of the training."""
+    for i in range(0, config.eval_images, config.images):
+        images = min(config.images, config.eval_images - i)
+        yield make_batch(
+            (_HELD_OUT, i), images, config.eval_prompts, size=size, photos=config.photos
+        )
+
+
+def train(config: TrainConfig, console: Console) -> tuple[TrainState, list[Losses]]:
+    """Run the steps that are left, and save.
+
+    Returns:
+      the last state, and the losses of the steps taken here.
+    """
+    module = build(preset(config.model))
+    optimizer = make_optimizer(config)
+    step = make_step(module, optimizer, config)
+    state = init_state(
+        jax.jit(partial(initial_params, module))(jax.random.key(config.seed)), optimizer
+    )
+    checkpoint = Path(config.checkpoint)
+    if checkpoint.exists():
+        state = serialization.from_bytes(state, checkpoint.read_bytes())
+        console.print(f"going on from step {int(state.step)} of {checkpoint}")
+    key = jax.random.key(config.seed)
+    start, losses, saved, logged = int(state.step), [], time.time(), time.time()
+
+    def keep() -> None:
+        with replacing(checkpoint) as temporary:
+            Path(temporary).write_bytes(serialization.to_bytes(jax.device_get(state)))
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("compiling", total=config.steps, completed=start)
+        size = module.config.image_size
+        for images, masks in training_batches(config, size, start):
+            state, loss = step(state, key, images, masks)
+            losses.append(jax.device_get(loss))
+            done = start + len(losses)
+            if done % _LOG_STEPS == 0 or done == config.steps:
+                recent = losses[-_LOG_STEPS:]
+                mean = jax.tree.map(lambda *x: float(np.mean(x)), *recent)
+                rate = len(recent) * config.images / (time.time() - logged)
+                logged = time.time()
+                line = (
+                    f"loss {mean.total():.3f} (focal {mean.focal:.4f} dice {mean.dice:.3f} "
+                    f"iou {mean.iou:.3f} object {mean.object:.3f}), {rate:.1f} images/s"
+                )
+                progress.update(task, description=line)
+                if not console.is_terminal:
+                    left = (config.steps - done) * config.images / rate / 60
+                    console.print(f"step {done}: {line}, {left:.0f} min left", soft_wrap=True)
+            progress.update(task, completed=done)
+            if time.time() - saved > 60 * config.save_minutes:
+                keep()
+                saved = time.time()
+        keep()
+    return state, losses
+
+
+def main() -> None:
+    recipes = [m.name for m in pkgutil.iter_modules(importlib.import_module("configs").__path__)]
+    if len(sys.argv) < 2 or sys.argv[1] not in recipes:
+        raise SystemExit(f"usage: python -m train RECIPE [--field value]; recipes: {recipes}")
+    recipe = importlib.import_module(f"configs.{sys.argv[1]}").config
+    config = tyro.cli(
+        TrainConfig, default=recipe, args=sys.argv[2:], prog=f"python -m train {sys.argv[1]}"
+    )
+    console = Console()
+    model_config = preset(config.model)
+    assert isinstance(model_config, Sam2Config)
+    began = time.time()
+    state, losses = train(config, console)
+    if losses:
+        console.print(f"{len(losses)} steps in {(time.time() - began) / 60:.1f} minutes")
+    model = Model(params=state.ema, module=build(model_config))
+    save(model, config.output)
+    console.print(f"wrote {config.output}")
+    for name, value in evaluate(model, held_out_batches(config, model_config.image_size)).items():
+        console.print(f"mIoU {value:.3f}  {name}")
+
+
+if __name__ == "__main__":
+    main()

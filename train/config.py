@@ -1,0 +1,43 @@
+"""What a training run is: one frozen dataclass, filled in by a recipe of configs/."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of an image model on the synthetic world.
+
+    Attributes:
+      model: name of a preset; trained from scratch.
+      output: the weights to write, a native safetensors file.
+      checkpoint: the run's own file; training goes on from it where it exists.
+      steps: optimiser steps; the learning rate ends its cosine there.
+      images: scenes of a step.
+      prompts: objects asked for in each scene.
+      learning_rate: AdamW's peak, reached after `warmup` steps.
+      clip: largest global norm of the gradients.
+      ema: decay of the average of the weights, which is what is evaluated and shipped.
+      photos: use scikit-image's public-domain photos as textures.
+      workers: processes that paint scenes.
+      save_minutes: time between checkpoints.
+      eval_images: held-out scenes.
+      eval_prompts: objects of each held-out scene.
+    """
+
+    model: str
+    output: str
+    checkpoint: str
+    steps: int
+    images: int = 6
+    prompts: int = 6
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.998
+    photos: bool = True
+    workers: int = 1
+    save_minutes: float = 5.0
+    eval_images: int = 96
+    eval_prompts: int = 6
+    seed: int = 0

@@ -1,0 +1,163 @@
+"""One training step: prompt, correct once, descend; the state and the optimiser."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from sam_jax.image import encode_image, encode_prompts
+from sam_jax.models import init_params
+from sam_jax.ops.resize import bilinear
+from sam_jax.types import ImageFeatures, Masks, Model, Prompts
+from train.config import TrainConfig
+from train.losses import Losses, prediction_losses
+from train.prompts import MAX_CLICKS, correct, first_prompts
+
+# What takes part in answering prompts on images; the memory keeps its initial values.
+_TRAINED = ("image_encoder", "prompt_encoder", "mask_decoder", "no_mem_embed")
+_CONSTANT = "positional_encoding_gaussian_matrix"  # a buffer upstream, not a parameter
+
+
+@struct.dataclass
+class TrainState:
+    """Attributes:
+    params, ema: parameter trees; `ema` is the average that is shipped.
+    optimizer: optax state.
+    step: steps taken.
+    """
+
+    params: Any
+    ema: Any
+    optimizer: Any
+    step: Array
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW with warm-up and cosine for what is trained, nothing for the rest."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0,
+        config.learning_rate,
+        config.warmup,
+        config.steps,
+        end_value=0.01 * config.learning_rate,
+    )
+
+    def decayed(params: Any) -> Any:
+        return jax.tree.map(lambda x: x.ndim > 1, params)
+
+    trained = optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(schedule, weight_decay=config.weight_decay, mask=decayed),
+    )
+
+    def label(path: Any, _: Array) -> str:
+        names = [entry.key for entry in path]
+        return "trained" if names[0] in _TRAINED and names[-1] != _CONSTANT else "frozen"
+
+    return optax.multi_transform(
+        {"trained": trained, "frozen": optax.set_to_zero()},
+        lambda params: jax.tree_util.tree_map_with_path(label, params),
+    )
+
+
+def initial_params(module: nn.Module, key: PRNGKeyArray) -> Any:
+    """Parameters to start from: tokens and prompt embeddings as large as PyTorch's nn.Embedding.
+
+    Without it a click's Fourier code drowns what tells the tokens apart, and hundreds of steps
+    pass before any mask appears.
+    """
+
+    def scale(path: Any, x: Array) -> Array:
+        name = path[-1].key
+        table = path[0].key in ("prompt_encoder", "mask_decoder") and name.rstrip("_0123").endswith(
+            ("_token", "_tokens", "_embed", "_embeddings")
+        )
+        return x / jnp.maximum(x.std(), 1e-6) if table else x
+
+    return jax.tree_util.tree_map_with_path(scale, init_params(module, key))
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+    ema = jax.tree.map(jnp.copy, params)  # its own memory: a step gives the old state away
+    return TrainState(params, ema, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+
+def decode(model: Model, features: ImageFeatures, prompts: Prompts) -> Masks:
+    """All four masks of n = b * o prompts, at once.
+
+    `sam_jax.image.decode_masks` does the same in small groups on CPU, which is quicker for answers
+    and takes twice as long for their gradients.
+    """
+    variables = {"params": model.params}
+    embed = model.module.apply(variables, features.embed, method="without_memory")
+    tokens = encode_prompts(model, prompts)
+    per_image = jax.tree.map(lambda x: x.reshape(embed.shape[0], -1, *x.shape[1:]), tokens)
+
+    def one(*inputs: Any) -> Masks:
+        return model.module.apply(variables, *inputs, method="decode_masks")
+
+    masks = jax.vmap(one)(embed, features.high_res, per_image)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), masks)
+
+
+def best_mask(masks: Masks) -> Float[Array, "n hm wm"]:
+    """Logits of the mask whose predicted IoU is highest, of the three."""
+    best = masks.iou[:, 1:].argmax(1)[:, None, None, None]
+    return jnp.take_along_axis(masks.logits[:, 1:], best, 1)[:, 0]
+
+
+def make_step(
+    module: nn.Module, optimizer: optax.GradientTransformation, config: TrainConfig
+) -> Callable[..., tuple[TrainState, Losses]]:
+    """`step(state, key, images, masks) -> (state, losses)`, jitted; the old state is given up.
+
+    images [b H W 3] uint8, masks [b*o H W] bool, o of each image in turn. The losses are means over
+    the two rounds.
+    """
+    mask_size = module.config.mask_size  # type: ignore[unresolved-attribute]
+    loss_size = 2 * mask_size  # finer than the logits: they learn where between their pixels
+
+    def loss(
+        params: Any,
+        key: PRNGKeyArray,
+        images: UInt8[Array, "b H W 3"],
+        masks: Bool[Array, "n H W"],
+    ) -> tuple[Array, Losses]:
+        model = Model(params=params, module=module)
+        features = encode_image(model, images.astype(jnp.float32) / 255)
+        stride = masks.shape[1] // loss_size
+        target = masks.reshape(-1, loss_size, stride, loss_size, stride).mean((2, 4)) > 0.5
+        prompt_key, correct_key = jax.random.split(key)
+        prompts = first_prompts(prompt_key, masks, mask_size)
+        answer = decode(model, features, prompts)
+        first = prediction_losses(answer, bilinear(answer.logits, loss_size, loss_size), target)
+
+        logits = jax.lax.stop_gradient(best_mask(answer))
+        predicted = bilinear(logits, *masks.shape[1:]) > 0
+        prompts = correct(
+            correct_key, prompts, MAX_CLICKS, masks=masks, predicted=predicted, logits=logits
+        )
+        answer = decode(model, features, prompts)
+        second = prediction_losses(answer, bilinear(answer.logits, loss_size, loss_size), target)
+        losses = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+        return losses.total(), losses
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(
+        state: TrainState, key: PRNGKeyArray, images: Array, masks: Array
+    ) -> tuple[TrainState, Losses]:
+        key = jax.random.fold_in(key, state.step)
+        grads, losses = jax.grad(loss, has_aux=True)(state.params, key, images, masks)
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
+        return TrainState(params, ema, optimizer_state, state.step + 1), losses
+
+    return step
