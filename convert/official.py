@@ -79,7 +79,8 @@ def _bridge_torchvision() -> Any:
     operators = torch.library.Library("torchvision", "FRAGMENT")
     operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     operators.impl("nms", _nms, "CPU")
-    importlib.import_module("torchvision.ops.boxes")._assert_has_ops = lambda: None
+    boxes: Any = importlib.import_module("torchvision.ops.boxes")
+    boxes._assert_has_ops = lambda: None
     return operators
 
 

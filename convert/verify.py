@@ -72,13 +72,13 @@ LIMITS = {
 _RELATIVE = ("embedding", "stride 4", "stride 8", "sparse", "dense")
 
 
-def prompt_cases(height: int, width: int) -> dict[str, dict[str, np.ndarray]]:
+def prompt_cases(height: int, width: int) -> dict[str, dict[str, Any]]:
     """Prompts on an image of that size, as arguments of both predictors; the mask prompt is made
     from an answer."""
     size = np.array([width, height], np.float32)
     box = np.array([[0.24, 0.21], [0.81, 0.88]], np.float32)
     corners = np.array([[i / 8, j / 3] for i in range(4) for j in range(2)], np.float32)
-    boxes = np.stack([corners + 0.01, corners + np.float32([0.45, 0.5])], 1)
+    boxes = np.stack([corners + 0.01, corners + np.array([0.45, 0.5], np.float32)], 1)
     one = {"point_coords": [[0.28, 0.31]] * size, "point_labels": np.array([1])}
     two = {"point_coords": [[0.28, 0.31], [0.62, 0.52]] * size, "point_labels": np.array([1, 0])}
     return {
@@ -122,7 +122,7 @@ def _compare_features(ours: ImagePredictor, reference: Any) -> Iterator[Error]:
 
 
 def _compare_prompt(
-    name: str, prompt: dict[str, np.ndarray], ours: ImagePredictor, reference: Any
+    name: str, prompt: dict[str, Any], ours: ImagePredictor, reference: Any
 ) -> Iterator[Error]:
     config = ours.model.config
     arrays = check_prompts(
@@ -222,18 +222,19 @@ def _build(config: Config, seed: int) -> Any:
 
 
 def markdown(errors: Sequence[Error]) -> str:
-    """One table for the image's features and one line per prompt."""
+    """A table of the image's features, and one of the prompts with the worst of each stage."""
     features = [e for e in errors if not e.case]
-    lines = _rows(
-        ["", *(e.stage for e in features)], [["all", *(f"{e.value:.1e}" for e in features)]]
-    )
+    values = [f"{e.value:.1e}" for e in features]
+    lines = _rows([e.stage for e in features], [values])
     stages = ["sparse", "dense", "object score", "mask logits", "IoU", "pixels"]
-    values = {(e.stage, e.case): f"{e.value:.1e}" for e in errors}
+    found = {(e.stage, e.case): e.value for e in errors}
     rows = []
     for case in dict.fromkeys(e.case for e in errors if e.stage == "pixels"):
-        name = case.partition(",")[0]
-        rows.append([case, *(values.get((s, case)) or values[s, name] for s in stages)])
-    return "\n".join([*lines, "", *_rows(["prompt", *stages], rows)])
+        name = case.partition(",")[0]  # some stages are the same for one mask and for three
+        rows.append((case, [found.get((s, case), found.get((s, name))) for s in stages]))
+    rows.append(("worst", [max(column) for column in zip(*(row for _, row in rows), strict=True)]))
+    table = [[case, *(f"{value:.1e}" for value in row)] for case, row in rows]
+    return "\n".join([*lines, "", *_rows(["prompt", *stages], table)])
 
 
 def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -283,10 +284,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         official.require()
         image = read_image(arguments.image)
         jax.config.update("jax_default_matmul_precision", "highest")
-        if arguments.random is not None:
-            pair = random_pair(preset(arguments.random))
-        else:
+        if arguments.checkpoint is not None:
             pair = checkpoint_pair(arguments.checkpoint)
+        else:
+            pair = random_pair(preset(arguments.random or ""))
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -62,6 +62,33 @@ def test_the_comparison_sees_a_wrong_model(official, photo) -> None:
     assert {error.stage for error in wrong if not error.accepted} == {"IoU"}
 
 
+def test_the_command_on_an_official_file(official, tmp_path: Path, capsys) -> None:
+    """A .pt as the official code saves it: our reader, names and modules, end to end."""
+    import torch
+
+    from convert import verify
+
+    theirs = official.perturb(official.build_sam2(PRESETS["sam2.1-hiera-nano"], seed=3), seed=3)
+    torch.save({"model": theirs.state_dict()}, tmp_path / "nano.pt")
+    assert verify.main([str(tmp_path / "nano.pt"), "--markdown"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("### sam2.1-hiera-nano, coffee.jpg 600 x 400")
+    assert "| worst | " in printed and "| 8 boxes, 3 masks | " in printed
+
+
+def test_the_command_refuses(official, tmp_path: Path, capsys) -> None:
+    from convert import verify
+
+    for arguments, message in (
+        ([], "give a checkpoint, or --random MODEL"),
+        (["--random", "sam2.1-hiera-tinny"], "Did you mean 'sam2.1-hiera-tiny'?"),
+        (["--random", "sam-vit-base"], "only SAM 2 and 2.1 can be verified"),
+        (["--random", "sam2.1-hiera-nano", "--image", str(tmp_path / "no.jpg")], "no.jpg"),
+    ):
+        assert verify.main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_random_model_answers_prompts(pair, photo) -> None:
     """Different prompts get different masks: what is compared above is not one constant."""
     from convert import official, verify
