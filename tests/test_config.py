@@ -49,7 +49,7 @@ def _changed(**changes: object) -> str:
     [
         ("{", "not JSON"),
         ("[1]", "family"),
-        (_changed(family="sam3"), r"one of \['sam', 'sam2'\]"),
+        (_changed(family="sam3"), r"a family in \['sam', 'sam2'\]"),
         (_changed(colour=1), r"unknown fields \['colour'\]; it may come from a newer sam_jax"),
         (_changed(trunk=3), "config.trunk must be an object, got int"),
         (_changed(decoder={"depht": 2}), r"config.decoder has unknown fields \['depht'\]"),
@@ -86,7 +86,7 @@ def test_vit_and_sam_refuse() -> None:
         VitConfig(8, 2, 1, (2,))
     with pytest.raises(ValueError, match="multiple of num_heads 3"):
         VitConfig(8, 2, 3, (1,))
-    with pytest.raises(ValueError, match="multiple of the patch 16, got 1000"):
+    with pytest.raises(ValueError, match="multiple of 16, got 1000"):
         SamConfig("x", VitConfig(8, 2, 1, (1,)), image_size=1000)
 
 
