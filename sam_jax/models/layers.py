@@ -101,9 +101,12 @@ class Upsample2x(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.dim_out,))
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-        n, h, w, _ = x.shape
-        y = jnp.einsum("nhwc,ijoc->nhiwjo", x, self.kernel.astype(x.dtype))
-        return y.reshape(n, 2 * h, 2 * w, self.dim_out) + self.bias.astype(x.dtype)
+        n, h, w, c = x.shape
+        # The barrier keeps the transpose out of the product, where the CPU backend is slow with it.
+        kernel = self.kernel.astype(x.dtype).transpose(3, 0, 1, 2).reshape(c, -1)
+        y = x @ jax.lax.optimization_barrier(kernel)  # [n h w 2*2*o]
+        y = y.reshape(n, h, w, 2, 2, -1).swapaxes(2, 3)
+        return y.reshape(n, 2 * h, 2 * w, -1) + self.bias.astype(x.dtype)
 
 
 def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:

@@ -115,4 +115,7 @@ class MaskDecoder(nn.Module):
         hyper = jnp.stack(
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
         )
-        return jnp.einsum("nmc,nhwc->nmhw", hyper, x, preferred_element_type=jnp.float32)
+        n, h, w, c = x.shape
+        pixels = x.reshape(n, h * w, c).swapaxes(1, 2)
+        logits = jnp.matmul(hyper, pixels, preferred_element_type=jnp.float32)
+        return logits.reshape(n, -1, h, w)

@@ -83,20 +83,15 @@ class Attention(nn.Module):
     ) -> Float[Array, "n t d"]:
         """The image reads the tokens: q the image with its positions, k and v tokens."""
         n, s, _ = k.shape
-        t = q.shape[1]
         k = self._split(self.k_proj(k)) * self.scale
         bias = jnp.einsum("nshe,he->nhs", k, self._split(self.q_proj.bias.astype(k.dtype)))
-        k = jnp.einsum("nshe,dhe->nhsd", k, self._matrix(self.q_proj, k.dtype))
-        # Tokens before positions: the softmax then runs down a short axis over contiguous memory.
-        scores = jnp.einsum("kcd,ktd->kct", k.reshape(q.shape[0], -1, self.dim), q)
-        scores = scores.reshape(n, self.heads, s, t) + bias[..., None]
-        weights = _softmax(jnp.where(valid[:, None, :, None], scores, -jnp.inf), 2)
+        k = jnp.einsum("nshe,dhe->ndhs", k, self._matrix(self.q_proj, k.dtype))
+        scores = (q @ k.reshape(n, self.dim, -1)).reshape(n, -1, self.heads, s) + bias[:, None]
+        weights = _softmax(jnp.where(valid[:, None, None], scores, -jnp.inf), -1)
         out = self.out_proj.matrix.astype(v.dtype).reshape(self.heads, -1, self.dim)
         v = jnp.einsum("nshe,hed->nhsd", self._split(self.v_proj(v)), out)
-        weights = weights.astype(v.dtype).reshape(n, -1, t)
-        return jnp.einsum("nct,ncd->ntd", weights, v.reshape(n, -1, self.dim)) + (
-            self.out_proj.bias.astype(v.dtype)
-        )
+        read = weights.astype(v.dtype).reshape(n, q.shape[1], -1) @ v.reshape(n, -1, self.dim)
+        return read + self.out_proj.bias.astype(v.dtype)
 
 
 class TwoWayBlock(nn.Module):
