@@ -103,7 +103,7 @@ def test_prompts_must_divide_among_the_images(model, features):
 
 
 def test_compile_once_for_any_values(model, features):
-    # jax.jit of one function shares its cache with every other jit of it; a new function has its own
+    # All jits of one function share a cache; a new function has its own.
     call = jax.jit(lambda *inputs: image.predict(*inputs, multimask=True))
     one = one_image(features, 0)
     for seed, labels in enumerate([[1, -1], [0, PAD], [2, 3]]):
