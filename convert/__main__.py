@@ -14,10 +14,11 @@ from convert import sam1
 from sam_jax import config as config_json
 from sam_jax import models
 from sam_jax.checkpoint import detect, hf_config, native, strict, torch_file
-from sam_jax.checkpoint.files import CheckpointError, check_writable, replacing
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import to_official
 from sam_jax.config import Config, Sam2Config, SamConfig
+from sam_jax.files import check_writable, replacing
 from sam_jax.load import locate
 
 Target = Literal["native", "official", "hf"]

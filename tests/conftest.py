@@ -1,5 +1,7 @@
 """Set-up shared by all tests: run-time type checks, exact matrix products, parameters, photos."""
 
+import gzip
+import json
 import os
 import zlib
 from collections.abc import Callable
@@ -96,3 +98,24 @@ def media() -> Path:
 def docs_media() -> Path:
     """Folder of the two photos that are part of the project."""
     return REPO / "docs" / "media"
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Callable[[str, str], dict[str, np.ndarray]]:
+    """`recorded(scheme, model)`: a released model's key list (tests/names) as a state dict.
+
+    Names -> arrays of the recorded shape, filled with their index.
+
+    Every array is one number, repeated by stride 0, and no two arrays hold the same.
+    """
+
+    def read(scheme: str, model: str) -> dict[str, np.ndarray]:
+        shapes = json.loads(
+            gzip.decompress((REPO / "tests" / "names" / f"{scheme}_{model}.json.gz").read_bytes())
+        )
+        return {
+            name: np.broadcast_to(np.float32(i), shape)
+            for i, (name, shape) in enumerate(shapes.items())
+        }
+
+    return read

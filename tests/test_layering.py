@@ -21,8 +21,9 @@ ALLOWED = {
     "video": _PURE | {"memory", "image"},
     "everything": _PURE | {"image"},
     "predictors": _PURE | {"memory", "image", "video", "everything", "io"},
-    "checkpoint": {"config", "presets"},
-    "io": {"ops"},
+    "checkpoint": {"config", "presets", "files"},
+    "io": {"ops", "files"},
+    "files": set(),
     "sharding": set(),
     "load": {"checkpoint", "models", "presets", "types", "config"},
 }

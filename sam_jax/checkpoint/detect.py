@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sam_jax.checkpoint import native, torch_file
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import from_huggingface
 from sam_jax.checkpoint.names import from_official
 from sam_jax.config import Config, Sam2Config

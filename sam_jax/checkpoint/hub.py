@@ -7,7 +7,7 @@ needed.
 
 from pathlib import Path
 
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.config import Sam2Config
 from sam_jax.presets import preset
 

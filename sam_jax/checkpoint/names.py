@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.config import Config, Sam2Config
 
 # Applied in order, official -> ours.

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from sam_jax import config as config_json
-from sam_jax.checkpoint.files import CheckpointError, replacing
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.config import Config
+from sam_jax.files import replacing
 
 _VERSION = "1"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 
 _LISTED = 20  # names per kind of difference; a wrong model differs in hundreds
 

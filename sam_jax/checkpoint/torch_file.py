@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from sam_jax.checkpoint.files import CheckpointError, replacing
+from sam_jax.checkpoint.error import CheckpointError
+from sam_jax.files import replacing
 
 _DTYPES = {
     "FloatStorage": np.dtype(np.float32),

@@ -11,9 +11,9 @@ from PIL import Image
 from sam_jax.cli import Segment, report
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
+from sam_jax.files import check_output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
-from sam_jax.io.output import check_output_dir, replacing
 from sam_jax.io.overlay import overlay
 
 _MULTIMASK = 3  # masks for each object when ambiguity is wanted
@@ -109,10 +109,9 @@ def _segment_one(
         )
         for k in range(candidates)
     ]
-    with replacing(overlay_file) as file:
-        Image.fromarray(np.concatenate(panels, axis=1)).save(
-            file, "PNG", compress_level=1
-        )  # 6 is 4 x slower, 8 % smaller
+    with replacing(overlay_file) as temporary:
+        picture = Image.fromarray(np.concatenate(panels, axis=1))
+        picture.save(temporary, "PNG", compress_level=1)  # 6 is 4 x slower, 8 % smaller
 
     for i, (mask, iou) in enumerate(zip(masks, ious, strict=True)):
         area = int(mask.sum())

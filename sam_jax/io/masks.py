@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from PIL import Image
 
-from sam_jax.io.output import replacing
+from sam_jax.files import replacing
 from sam_jax.ops import rle
 
 PROMPT_LOGIT = 10.0  # what a mask picture's 1 becomes, and minus that its 0; sam2_base.py has it so
@@ -18,8 +18,8 @@ PROMPT_LOGIT = 10.0  # what a mask picture's 1 becomes, and minus that its 0; sa
 
 def write_png(path: str | os.PathLike, mask: Bool[np.ndarray, "h w"]) -> None:
     """A greyscale PNG, 255 inside the mask and 0 outside."""
-    with replacing(path) as file:
-        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(file, "PNG")
+    with replacing(path) as temporary:
+        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(temporary, "PNG")
 
 
 def write_rle(
@@ -47,9 +47,9 @@ def write_rle(
             "predicted_iou": round(float(iou), 6),
         }
         entries.append(entry | (extra[index] if extra else {}))
-    with replacing(path) as file:
-        lines = ",\n".join(json.dumps(entry) for entry in entries)
-        file.write(f"[\n{lines}\n]\n".encode())
+    lines = ",\n".join(json.dumps(entry) for entry in entries)
+    with replacing(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n")
 
 
 def write_npz(
@@ -60,7 +60,7 @@ def write_npz(
     logits: Float[np.ndarray, "m hm wm"],
 ) -> None:
     """The arrays masks, ious and logits; the last can serve as a mask prompt again."""
-    with replacing(path) as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, masks=masks, ious=ious, logits=logits)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sam_jax import models
 from sam_jax.checkpoint import detect, native, strict, torch_file
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import from_official, to_official
 from sam_jax.presets import PRESETS, SAM2_1_HIERA_NANO

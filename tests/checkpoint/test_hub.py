@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sam_jax.checkpoint import hub
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.presets import PRESETS
 
 pytest.importorskip("huggingface_hub")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import from_huggingface, to_huggingface
 from sam_jax.presets import PRESETS
 

@@ -7,7 +7,7 @@ import pytest
 
 from sam_jax import models
 from sam_jax.checkpoint import strict
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.names import from_official, to_official
 from sam_jax.config import Sam2Config
 from sam_jax.presets import PRESETS

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sam_jax.checkpoint import strict
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 
 EXPECTED = {
     "a": {"kernel": jax.ShapeDtypeStruct((2, 3), np.float32)},

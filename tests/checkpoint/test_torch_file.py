@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sam_jax.checkpoint import torch_file
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 
 ARRAYS = {
     "matrix": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -73,7 +73,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch_file, "_add", full_disk)
-    with pytest.raises(CheckpointError, match=r"cannot write .*a\.pt: .*No space left"):
+    with pytest.raises(ValueError, match=r"cannot write .*a\.pt: .*No space left"):
         torch_file.write(path, ARRAYS)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.pt"]
@@ -86,7 +86,7 @@ def test_write_refuses_a_dtype_torch_has_no_storage_for(tmp_path: Path) -> None:
 
 
 def test_write_into_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"the folder .*nowhere does not exist"):
+    with pytest.raises(ValueError, match=r"the folder .*nowhere does not exist"):
         torch_file.write(tmp_path / "nowhere" / "a.pt", ARRAYS)
 
 

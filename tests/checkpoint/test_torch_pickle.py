@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_jax.checkpoint import torch_file
-from sam_jax.checkpoint.files import CheckpointError
+from sam_jax.checkpoint.error import CheckpointError
 
 
 def glob(name: str) -> bytes:

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from sam_jax.io.output import check_output_dir, replacing
+from sam_jax.files import check_output_dir, replacing
 
 
 def test_folders_are_created_and_left_empty(tmp_path):
@@ -37,13 +37,12 @@ def test_a_folder_that_no_one_can_write_to():
 def test_an_error_half_way_keeps_what_was_there(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"before")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
-        file.write(b"half")
-        file.flush()
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"before"
-    with replacing(path) as file:
-        file.write(b"after")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"after")
         assert path.read_bytes() == b"before"
     assert path.read_bytes() == b"after"
     assert [child.name for child in tmp_path.iterdir()] == ["a.bin"]

@@ -1,0 +1,62 @@
+"""Writing files so that nothing is lost: prove the place first, never leave half a file."""
+
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def check_output_dir(path: str | os.PathLike) -> Path:
+    """Create a folder if need be and prove that files can be written there, before any work.
+
+    Raises:
+      ValueError: it cannot be created, is not a folder, or cannot be written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".sam_jax_"):
+            pass
+    except OSError as error:
+        reason = "it is not a folder" if folder.exists() and not folder.is_dir() else error.strerror
+        raise ValueError(f"cannot write to the output folder {folder}: {reason}") from error
+    return folder
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Find out before any work whether the file `path` can be written.
+
+    Raises:
+      ValueError: the folder is missing or read-only, or `path` is itself a folder.
+    """
+    path = Path(path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}: no permission to write in {folder}")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Generator[Path]:
+    """A temporary name beside `path`, renamed to it when the block ends and removed when it fails.
+
+    Beside it, because a rename is only atomic within one file system. After an error, what `path`
+    held before is untouched.
+
+    Raises:
+      ValueError: `path` cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    check_writable(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
