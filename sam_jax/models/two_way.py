@@ -9,6 +9,8 @@ behind the average; in image-to-token attention the query matrix moves to the ke
 output matrices are merged per token.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,8 +24,9 @@ Image = Float[Array, "k t d"]  # k = n, or 1 while the image is the same for all
 Valid = Bool[Array, "n s"]
 
 
-def _softmax(scores: Array, axis: int) -> Array:
-    return jax.nn.softmax(scores.astype(jnp.float32), axis)
+# Scores leave the product, and pass the softmax, in float32 whatever the compute dtype.
+_einsum = partial(jnp.einsum, preferred_element_type=jnp.float32)
+_matmul = partial(jnp.matmul, preferred_element_type=jnp.float32)
 
 
 class Attention(nn.Module):
@@ -60,8 +63,8 @@ class Attention(nn.Module):
             self._split(self.k_proj(k)),
             self._split(self.v_proj(v)),
         )
-        scores = jnp.einsum("nqhe,nkhe->nhqk", q, k) * self.scale
-        weights = _softmax(jnp.where(valid[:, None, None], scores, -jnp.inf), -1).astype(v.dtype)
+        scores = _einsum("nqhe,nkhe->nhqk", q, k) * self.scale
+        weights = jax.nn.softmax(jnp.where(valid[:, None, None], scores, -jnp.inf)).astype(v.dtype)
         out = jnp.einsum("nhqk,nkhe->nqhe", weights, v)
         return self.out_proj(out.reshape(*out.shape[:2], -1))
 
@@ -72,7 +75,7 @@ class Attention(nn.Module):
         q = jnp.einsum("nshe,dhe->nhsd", q, self._matrix(self.k_proj, q.dtype))
         # All columns that read the same image in one product.
         q = q.reshape(k.shape[0], -1, self.dim)  # [k n/k*heads*s d]
-        weights = _softmax(jnp.einsum("kcd,ktd->kct", q, k), -1).astype(v.dtype)
+        weights = jax.nn.softmax(_einsum("kcd,ktd->kct", q, k)).astype(v.dtype)
         out = jnp.einsum("kct,ktd->kcd", weights, v).reshape(n, self.heads, s, self.dim)
         out = jnp.einsum("nhsd,dhe->nshe", out, self._matrix(self.v_proj, v.dtype))
         out = out.reshape(n, s, -1) + self.v_proj.bias.astype(v.dtype)
@@ -86,8 +89,9 @@ class Attention(nn.Module):
         k = self._split(self.k_proj(k)) * self.scale
         bias = jnp.einsum("nshe,he->nhs", k, self._split(self.q_proj.bias.astype(k.dtype)))
         k = jnp.einsum("nshe,dhe->ndhs", k, self._matrix(self.q_proj, k.dtype))
-        scores = (q @ k.reshape(n, self.dim, -1)).reshape(n, -1, self.heads, s) + bias[:, None]
-        weights = _softmax(jnp.where(valid[:, None, None], scores, -jnp.inf), -1)
+        scores = _matmul(q, k.reshape(n, self.dim, -1))  # [n t heads*s]
+        scores = scores.reshape(n, -1, self.heads, s) + bias[:, None]
+        weights = jax.nn.softmax(jnp.where(valid[:, None, None], scores, -jnp.inf))
         out = self.out_proj.matrix.astype(v.dtype).reshape(self.heads, -1, self.dim)
         v = jnp.einsum("nshe,hed->nhsd", self._split(self.v_proj(v)), out)
         read = weights.astype(v.dtype).reshape(n, q.shape[1], -1) @ v.reshape(n, -1, self.dim)
