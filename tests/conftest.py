@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -30,6 +31,9 @@ def _checked_modules() -> list[str]:
 
 
 install_import_hook(_checked_modules(), "beartype.beartype")  # before sam_jax is first imported
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # the first example compiles
+hypothesis.settings.load_profile("untimed")
 
 jax.config.update("jax_default_matmul_precision", "highest")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
