@@ -18,8 +18,8 @@ from flax import serialization
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sam_jax.checkpoint.files import replacing
 from sam_jax.config import Sam2Config
+from sam_jax.files import replacing
 from sam_jax.load import save
 from sam_jax.models import build
 from sam_jax.presets import preset
@@ -100,8 +100,9 @@ def train(config: TrainConfig, console: Console) -> tuple[TrainState, list[Losse
                 rate = len(recent) * config.images / (time.time() - logged)
                 logged = time.time()
                 line = (
-                    f"loss {mean.total():.3f} (focal {mean.focal:.4f} dice {mean.dice:.3f} "
-                    f"iou {mean.iou:.3f} object {mean.object:.3f}), {rate:.1f} images/s"
+                    f"loss {mean.total():.3f} (balanced {mean.balanced:.3f} focal {mean.focal:.4f} "
+                    f"dice {mean.dice:.3f} iou {mean.iou:.3f} object {mean.object:.3f}), "
+                    f"{rate:.1f} images/s"
                 )
                 progress.update(task, description=line)
                 if not console.is_terminal:

@@ -15,6 +15,16 @@ class TrainConfig:
       images: scenes of a step.
       prompts: objects asked for in each scene.
       learning_rate: AdamW's peak, reached after `warmup` steps.
+      locate_steps: for so long the targets are discs around clicks and ellipses in boxes, whatever
+        the image shows. From random weights on objects alone, 250 steps pass without any answer
+        that depends on the prompt; on these, 100 are enough.
+      balance_steps: a cross-entropy that weighs object and background alike fades into the focal
+        loss over these steps. The focal loss alone first learns to answer nothing, and a short run
+        has no time to unlearn it.
+      rounds: predictions for each prompt; every one after the first sees a correcting click and the
+        mask before it.
+      loss_scale: the losses see logits upsampled this many times; 2 also teaches where between its
+        pixels a border lies, for a fifth more time.
       clip: largest global norm of the gradients.
       ema: decay of the average of the weights, which is what is evaluated and shipped.
       photos: use scikit-image's public-domain photos as textures.
@@ -30,10 +40,14 @@ class TrainConfig:
     steps: int
     images: int = 6
     prompts: int = 6
-    learning_rate: float = 1e-3
-    warmup: int = 200
+    rounds: int = 2
+    loss_scale: int = 2
+    locate_steps: int = 300
+    balance_steps: int = 1500
+    learning_rate: float = 5e-4
+    warmup: int = 50
     weight_decay: float = 0.05
-    clip: float = 1.0
+    clip: float = 0.1
     ema: float = 0.998
     photos: bool = True
     workers: int = 1

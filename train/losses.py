@@ -19,14 +19,17 @@ FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 class Losses:
     """Unweighted means over prompts."""
 
+    balanced: Array
     focal: Array
     dice: Array
     iou: Array
     object: Array
 
-    def total(self) -> Array:
+    def total(self, balance: Array | float = 0.0) -> Array:
+        """The official sum; `balance` is how much of its focal loss is replaced."""
         return (
-            FOCAL_WEIGHT * self.focal
+            balance * self.balanced
+            + (1 - balance) * FOCAL_WEIGHT * self.focal
             + DICE_WEIGHT * self.dice
             + IOU_WEIGHT * self.iou
             + OBJECT_WEIGHT * self.object
@@ -39,6 +42,14 @@ def focal_loss(logits: Float[Array, "... h w"], target: Bool[Array, "... h w"]) 
     wrong = jax.nn.sigmoid(jnp.where(target, -logits, logits))
     alpha = jnp.where(target, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
     return (alpha * wrong**FOCAL_GAMMA * cross_entropy).mean((-2, -1))
+
+
+def balanced_loss(logits: Float[Array, "... h w"], target: Bool[Array, "... h w"]) -> Array:
+    """Cross-entropy, mean of the object's mean and the background's; not upstream's."""
+    cross_entropy = jax.nn.softplus(jnp.where(target, -logits, logits))
+    inside = target.mean((-2, -1), keepdims=True)
+    weight = jnp.where(target, 0.5 / jnp.maximum(inside, 1e-6), 0.5 / jnp.maximum(1 - inside, 1e-6))
+    return (weight * cross_entropy).mean((-2, -1))
 
 
 def dice_loss(logits: Float[Array, "... h w"], target: Bool[Array, "... h w"]) -> Array:
@@ -80,6 +91,7 @@ def prediction_losses(
     iou_error = jnp.abs(masks.iou - mask_iou(logits > 0, wanted)).mean(1)
     object_error = jax.nn.softplus(jnp.where(present, -masks.object_logit, masks.object_logit))
     return Losses(
+        balanced=single_and_best(balanced_loss(logits, wanted)),
         focal=single_and_best(focal),
         dice=single_and_best(dice),
         iou=(iou_error * present).mean(),

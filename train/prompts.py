@@ -86,8 +86,10 @@ def make_prompts(
     )
 
 
-def first_prompts(key: PRNGKeyArray, masks: Bool[Array, "n H W"], mask_size: int) -> Prompts:
-    """One prompt for each mask, of a random kind, with room for one correction."""
+def first_prompts(
+    key: PRNGKeyArray, masks: Bool[Array, "n H W"], mask_size: int, *, slots: int
+) -> Prompts:
+    """One prompt for each mask, of a random kind; `slots` as in `make_prompts`."""
 
     def one(key: PRNGKeyArray, mask: Array) -> tuple[Array, Array]:
         kind_key, count_key, box_key, click_key = jax.random.split(key, 4)
@@ -99,7 +101,26 @@ def first_prompts(key: PRNGKeyArray, masks: Bool[Array, "n H W"], mask_size: int
         return jnp.where(kind == BOX, box, points), jnp.where(kind == BOX, corners, labels)
 
     points, labels = jax.vmap(one)(jax.random.split(key, masks.shape[0]), masks)
-    return make_prompts(points, labels, mask_size, slots=2)
+    return make_prompts(points, labels, mask_size, slots=slots)
+
+
+def naive_masks(prompts: Prompts, image_size: int, mask_size: int) -> Bool[Array, "n m m"]:
+    """What can be answered without looking: ellipses in boxes, discs around clicks.
+
+    Background clicks cut smaller discs out.
+    """
+    centres = (jnp.arange(mask_size) + 0.5) * (image_size / mask_size)
+    grid = jnp.stack(jnp.meshgrid(centres, centres), -1)[:, :, None]  # [m m 1 2], xy
+
+    def one(points: Array, labels: Array) -> Array:
+        distance = jnp.linalg.norm(grid - points, axis=-1) / (image_size / 8)  # [m m p]
+        mask = ((distance < 1) & (labels == FOREGROUND)).any(-1)
+        mask &= ~((distance < 0.5) & (labels == BACKGROUND)).any(-1)
+        centre, half = points[:2].mean(0), (points[1] - points[0]) / 2
+        ellipse = jnp.linalg.norm((grid[:, :, 0] - centre) / jnp.maximum(half, 1), axis=-1) < 1
+        return jnp.where(labels[0] == BOX_TOP_LEFT, ellipse, mask)
+
+    return jax.vmap(one)(prompts.points, prompts.labels)
 
 
 def correct(

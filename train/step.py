@@ -17,10 +17,12 @@ from sam_jax.ops.resize import bilinear
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts
 from train.config import TrainConfig
 from train.losses import Losses, prediction_losses
-from train.prompts import MAX_CLICKS, correct, first_prompts
+from train.prompts import MAX_CLICKS, correct, first_prompts, naive_masks
 
 # What takes part in answering prompts on images; the memory keeps its initial values.
 _TRAINED = ("image_encoder", "prompt_encoder", "mask_decoder", "no_mem_embed")
+_ATTRACTION = 6.0  # makes the attraction of a position to itself about 3 before the softmax
+_ANSWER = 4.0  # of the tokens to the image, against what the image shows
 _CONSTANT = "positional_encoding_gaussian_matrix"  # a buffer upstream, not a parameter
 
 
@@ -53,7 +55,8 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
     trained = optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule, weight_decay=config.weight_decay, mask=decayed),
+        # b2 0.98: the large gradients of the first steps are forgotten in time for the small ones.
+        optax.adamw(schedule, b2=0.98, weight_decay=config.weight_decay, mask=decayed),
     )
 
     def label(path: Any, _: Array) -> str:
@@ -67,20 +70,29 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def initial_params(module: nn.Module, key: PRNGKeyArray) -> Any:
-    """Parameters to start from: tokens and prompt embeddings as large as PyTorch's nn.Embedding.
+    """Parameters to start from, so that a click has an effect near it from the first step on.
 
-    Without it a click's Fourier code drowns what tells the tokens apart, and hundreds of steps
-    pass before any mask appears.
+    Tokens and prompt embeddings are as large as PyTorch's nn.Embedding: the Fourier code of a click
+    does not drown them. Where tokens and image read each other, keys begin as queries times a gain,
+    so that equal positions attract. With independent queries and keys, hundreds of steps pass
+    before an answer depends on the prompt.
     """
-
-    def scale(path: Any, x: Array) -> Array:
-        name = path[-1].key
-        table = path[0].key in ("prompt_encoder", "mask_decoder") and name.rstrip("_0123").endswith(
-            ("_token", "_tokens", "_embed", "_embeddings")
-        )
-        return x / jnp.maximum(x.std(), 1e-6) if table else x
-
-    return jax.tree_util.tree_map_with_path(scale, init_params(module, key))
+    params = init_params(module, key)
+    for part in ("prompt_encoder", "mask_decoder"):
+        for name, x in params[part].items():
+            if name != "no_mask_embed" and name.rstrip("_0123").endswith(
+                ("_token", "_tokens", "_embed", "_embeddings")
+            ):
+                params[part][name] = x / x.std()
+    transformer = params["mask_decoder"]["transformer"]
+    readers = [transformer["final_attn_token_to_image"]]
+    for name, layer in transformer.items():
+        if name.startswith("layers_"):
+            readers += [layer["cross_attn_token_to_image"], layer["cross_attn_image_to_token"]]
+            layer["cross_attn_image_to_token"]["out_proj"]["kernel"] *= _ANSWER
+    for attention in readers:
+        attention["k_proj"]["kernel"] = _ATTRACTION * attention["q_proj"]["kernel"]
+    return params
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
@@ -121,10 +133,12 @@ def make_step(
     the two rounds.
     """
     mask_size = module.config.mask_size  # type: ignore[unresolved-attribute]
-    loss_size = 2 * mask_size  # finer than the logits: they learn where between their pixels
+    loss_size = config.loss_scale * mask_size
 
     def loss(
         params: Any,
+        balance: Array,
+        locating: Array,
         key: PRNGKeyArray,
         images: UInt8[Array, "b H W 3"],
         masks: Bool[Array, "n H W"],
@@ -133,27 +147,36 @@ def make_step(
         features = encode_image(model, images.astype(jnp.float32) / 255)
         stride = masks.shape[1] // loss_size
         target = masks.reshape(-1, loss_size, stride, loss_size, stride).mean((2, 4)) > 0.5
-        prompt_key, correct_key = jax.random.split(key)
-        prompts = first_prompts(prompt_key, masks, mask_size)
-        answer = decode(model, features, prompts)
-        first = prediction_losses(answer, bilinear(answer.logits, loss_size, loss_size), target)
-
-        logits = jax.lax.stop_gradient(best_mask(answer))
-        predicted = bilinear(logits, *masks.shape[1:]) > 0
-        prompts = correct(
-            correct_key, prompts, MAX_CLICKS, masks=masks, predicted=predicted, logits=logits
-        )
-        answer = decode(model, features, prompts)
-        second = prediction_losses(answer, bilinear(answer.logits, loss_size, loss_size), target)
-        losses = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
-        return losses.total(), losses
+        keys = jax.random.split(key, config.rounds)
+        prompts = first_prompts(keys[0], masks, mask_size, slots=config.rounds)
+        rounds = []
+        for i in range(config.rounds):
+            answer = decode(model, features, prompts)
+            fine = bilinear(answer.logits, loss_size, loss_size)
+            wanted = jnp.where(locating, naive_masks(prompts, masks.shape[1], loss_size), target)
+            rounds.append(prediction_losses(answer, fine, wanted))
+            if i + 1 < config.rounds:
+                logits = jax.lax.stop_gradient(best_mask(answer))
+                prompts = correct(
+                    keys[i + 1],
+                    prompts,
+                    MAX_CLICKS + i,
+                    masks=masks,
+                    predicted=bilinear(logits, *masks.shape[1:]) > 0,
+                    logits=logits,
+                )
+        losses = jax.tree.map(lambda *x: sum(x) / config.rounds, *rounds)
+        return losses.total(balance), losses
 
     @partial(jax.jit, donate_argnums=0)
     def step(
         state: TrainState, key: PRNGKeyArray, images: Array, masks: Array
     ) -> tuple[TrainState, Losses]:
         key = jax.random.fold_in(key, state.step)
-        grads, losses = jax.grad(loss, has_aux=True)(state.params, key, images, masks)
+        balance = jnp.clip(1 - state.step / max(config.balance_steps, 1), 0, 1)
+        grads, losses = jax.grad(loss, has_aux=True)(
+            state.params, balance, state.step < config.locate_steps, key, images, masks
+        )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))

@@ -80,7 +80,7 @@ class _Painter:
     def add(self) -> None:
         """A thing at a random place, often on top of an earlier one."""
         rng, size = self.rng, self.size
-        radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.5)))
+        radius = size * np.exp(rng.uniform(np.log(0.1), np.log(0.55)))
         centre = rng.uniform(-0.05, 1.05, 2) * size
         ys, xs = np.nonzero(self.layers)
         if len(xs) and rng.random() < 0.4:
@@ -305,7 +305,7 @@ def make_batch(
         if not targets:
             continue
         # Large objects a little more often: people click on them.
-        weight = np.array([t.sum() for t in targets]) ** 0.3
+        weight = np.array([t.sum() for t in targets]) ** 0.5
         order = rng.choice(len(targets), len(targets), replace=False, p=weight / weight.sum())
         pictures.append(scene.image)
         masks += [targets[order[i % len(order)]] for i in range(prompts)]

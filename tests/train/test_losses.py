@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sam_jax.types import Masks
-from train.losses import Losses, dice_loss, focal_loss, mask_iou, prediction_losses
+from train.losses import Losses, balanced_loss, dice_loss, focal_loss, mask_iou, prediction_losses
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 3, (5, 4, 8, 8)).astype(np.float32)
@@ -28,6 +28,13 @@ def test_mask_losses_are_the_published_formulas() -> None:
         logits, target = LOGITS[i, 0], TARGET[i]
         assert focal_loss(logits, target) == pytest.approx(_focal(logits, target), rel=1e-5)
         assert dice_loss(logits, target) == pytest.approx(_dice(logits, target), rel=1e-5)
+
+
+def test_balanced_loss_weighs_object_and_background_alike() -> None:
+    logits, target = LOGITS[0, 0].astype(np.float64), TARGET[0]
+    terms = np.log1p(np.exp(np.where(target, -logits, logits)))
+    expected = (terms[target].mean() + terms[~target].mean()) / 2
+    assert balanced_loss(LOGITS[0, 0], target) == pytest.approx(expected, rel=1e-5)
 
 
 def test_focal_loss_is_finite_for_extreme_logits() -> None:
@@ -76,6 +83,7 @@ def test_prediction_losses_take_the_single_mask_and_the_best_of_three() -> None:
     assert losses.object == pytest.approx(score / 5, rel=1e-4)
 
 
-def test_total_has_the_official_weights() -> None:
-    parts = Losses(*(jnp.float32(x) for x in (0.01, 2.0, 3.0, 4.0)))
+def test_total_has_the_official_weights_once_balance_is_gone() -> None:
+    parts = Losses(*(jnp.float32(x) for x in (5.0, 0.01, 2.0, 3.0, 4.0)))
     assert parts.total() == pytest.approx(20 * 0.01 + 2 + 3 + 4)
+    assert parts.total(0.25) == pytest.approx(0.25 * 5 + 0.75 * 20 * 0.01 + 2 + 3 + 4)

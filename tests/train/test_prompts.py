@@ -13,7 +13,15 @@ from sam_jax.types import (
     NOT_A_POINT,
     PAD,
 )
-from train.prompts import MAX_CLICKS, bounding_box, correct, first_prompts, sample_pixel
+from train.prompts import (
+    MAX_CLICKS,
+    bounding_box,
+    correct,
+    first_prompts,
+    make_prompts,
+    naive_masks,
+    sample_pixel,
+)
 
 N = 200
 MASK = np.zeros((32, 32), bool)
@@ -43,7 +51,7 @@ def test_bounding_box_is_inclusive() -> None:
 
 def test_first_prompts_are_what_they_say() -> None:
     masks = np.broadcast_to(MASK, (N, 32, 32))
-    prompts = first_prompts(jax.random.key(1), jnp.asarray(masks), 8)
+    prompts = first_prompts(jax.random.key(1), jnp.asarray(masks), 8, slots=2)
     labels, points = np.asarray(prompts.labels), np.asarray(prompts.points)
     assert (labels[:, -1] == NOT_A_POINT).all()
     assert (labels[:, MAX_CLICKS] == PAD).all()  # room for the correction
@@ -65,7 +73,7 @@ def test_a_correction_clicks_where_the_prediction_is_wrong() -> None:
     masks = jnp.asarray(np.broadcast_to(MASK, (N, 32, 32)))
     predicted = masks.at[:, 4:6].set(False).at[:, 30].set(True)
     logits = jnp.ones((N, 8, 8))
-    before = first_prompts(jax.random.key(1), masks, 8)
+    before = first_prompts(jax.random.key(1), masks, 8, slots=2)
     after = correct(
         jax.random.key(2), before, MAX_CLICKS, masks=masks, predicted=predicted, logits=logits
     )
@@ -80,7 +88,7 @@ def test_a_correction_clicks_where_the_prediction_is_wrong() -> None:
 
 def test_a_perfect_prediction_is_confirmed_inside() -> None:
     masks = jnp.asarray(MASK[None])
-    before = first_prompts(jax.random.key(1), masks, 8)
+    before = first_prompts(jax.random.key(1), masks, 8, slots=2)
     after = correct(
         jax.random.key(2),
         before,
@@ -92,3 +100,18 @@ def test_a_perfect_prediction_is_confirmed_inside() -> None:
     x, y = np.asarray(after.points[0, MAX_CLICKS], int)
     assert MASK[y, x]
     assert after.labels[0, MAX_CLICKS] == FOREGROUND
+
+
+def test_naive_masks_are_ellipses_in_boxes_and_discs_around_clicks() -> None:
+    points = np.zeros((2, 3, 2), np.float32)
+    points[0, :2] = [[8, 16], [40, 24]]
+    points[1, :2] = [[40, 40], [46, 40]]
+    labels = np.array(
+        [[BOX_TOP_LEFT, BOX_BOTTOM_RIGHT, NOT_A_POINT], [FOREGROUND, BACKGROUND, PAD]]
+    )
+    prompts = make_prompts(jnp.asarray(points), jnp.asarray(labels), 8, slots=1)
+    box, click = np.asarray(naive_masks(prompts, 64, 64))
+    y, x = np.nonzero(box)
+    assert (x.min(), x.max(), y.min(), y.max()) == (8, 39, 16, 23)
+    assert box.sum() == pytest.approx(np.pi * 16 * 4, rel=0.05)
+    assert click[40, 34] and click[34, 40] and not click[40, 46] and not click[40, 30]

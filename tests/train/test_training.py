@@ -37,6 +37,8 @@ CONFIG = TrainConfig(
     images=2,
     prompts=2,
     warmup=1,
+    locate_steps=0,
+    balance_steps=3,
     learning_rate=3e-3,
     photos=False,
 )
@@ -62,7 +64,7 @@ def test_three_steps_reduce_the_loss_of_one_batch(random_params) -> None:
 
     moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), params, state.params)
     frozen = [name for name in moved if not any(jax.tree.leaves(moved[name]))]
-    assert sorted(frozen) == [
+    assert set(frozen) == {
         "maskmem_tpos_enc",
         "mask_downsample",
         "memory_attention",
@@ -72,11 +74,13 @@ def test_three_steps_reduce_the_loss_of_one_batch(random_params) -> None:
         "no_obj_ptr",
         "obj_ptr_proj",
         "obj_ptr_tpos_proj",
-    ]
+    }
     still = jax.tree_util.tree_leaves_with_path(
         {name: moved[name] for name in moved if name not in frozen}
     )
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, m in still if not m]
+    # The bias of a key shifts all scores of a softmax alike, and leaves where the image is read.
+    names = [name for name in names if not name.endswith("token_to_image/k_proj/bias")]
     assert names == ["prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"]
 
 
