@@ -2,11 +2,12 @@
 
 Command:   python -m train nano_image
 Hardware:  2 CPU cores, no accelerator.
-Time:      825 steps in 14 minutes beside other work (4 to 7 images/s); 6000 steps take about an hour
-           and a half at that pace.
-Result:    the shipped weights are the average at step 825 of 6000, with the learning rate still near
-           its peak. Held-out mIoU: 1 click 0.239 (predicted best of three; 0.333 the best by truth,
-           0.239 the single mask), 3 clicks 0.380, 1 box 0.429. The full run has not been measured.
+Time:      825 steps in 14 minutes beside other work (3 to 7 images/s); at that pace 6000 steps
+           would take about an hour and a half.
+Result:    the shipped weights are the average at step 825 of 6000, the learning rate still near
+           its peak. Held-out mIoU: 1 click 0.239 (predicted best of three; 0.333 the best by
+           truth, 0.239 the single mask), 3 clicks 0.380, 1 box 0.429. The full run has not been
+           measured.
 
 What only video uses (memory attention, memory encoder, pointers) keeps its initial values.
 """
