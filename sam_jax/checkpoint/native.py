@@ -48,8 +48,11 @@ def write_safetensors(
 
     # safetensors writes the buffer as it lies in memory, whatever the strides.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with replacing(Path(path)) as temporary:
+    with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(contiguous, temporary, metadata=dict(metadata))
+        temporary.chmod(mode)  # safetensors makes files that only their owner may read
 
 
 def is_native(metadata: Mapping[str, str]) -> bool:

@@ -27,6 +27,9 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert arrays.keys() == PARAMS.keys()
     assert all(np.array_equal(arrays[name], value) for name, value in PARAMS.items())
     assert os.listdir(tmp_path) == [path.name]
+    other = tmp_path / "other"
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode  # readable by whom any new file is
 
 
 def test_bfloat16_in_safetensors(tmp_path: Path) -> None:
