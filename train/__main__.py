@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def training_batches(config: TrainConfig, size: int, start: int) -> Iterator[Bat
     # Not forked: a fork of a process with JAX's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
-        wanted = deque[object]()
+        wanted = deque[Future[Batch]]()
         for step in range(start, config.steps):
             wanted.append(pool.submit(paint, (_TRAINING, config.seed, step)))
             if len(wanted) > _AHEAD:

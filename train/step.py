@@ -11,7 +11,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
 
-from sam_jax.image import encode_image, encode_prompts
+from sam_jax.image import apply, encode_image, encode_prompts
 from sam_jax.models import init_params
 from sam_jax.ops.resize import bilinear
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts
@@ -106,15 +106,10 @@ def decode(model: Model, features: ImageFeatures, prompts: Prompts) -> Masks:
     `sam_jax.image.decode_masks` does the same in small groups on CPU, which is quicker for answers
     and takes twice as long for their gradients.
     """
-    variables = {"params": model.params}
-    embed = model.module.apply(variables, features.embed, method="without_memory")
+    embed = apply(model, "without_memory", features.embed)
     tokens = encode_prompts(model, prompts)
     per_image = jax.tree.map(lambda x: x.reshape(embed.shape[0], -1, *x.shape[1:]), tokens)
-
-    def one(*inputs: Any) -> Masks:
-        return model.module.apply(variables, *inputs, method="decode_masks")
-
-    masks = jax.vmap(one)(embed, features.high_res, per_image)
+    masks = jax.vmap(partial(apply, model, "decode_masks"))(embed, features.high_res, per_image)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), masks)
 
 

@@ -47,11 +47,14 @@ class Scene:
 
 @functools.cache
 def photo_textures() -> list[np.ndarray]:
-    """Public-domain photos of scikit-image, RGB uint8, without the two of docs/media."""
+    """Free photos that scikit-image ships (CC0 or public domain by its notes), RGB uint8.
+
+    Without the two of docs/media, which the demo shows.
+    """
     from skimage import data
 
     names = ["astronaut", "brick", "camera", "grass", "gravel", "hubble_deep_field", "rocket"]
-    photos = [getattr(data, name)() for name in names] + [data.stereo_motorcycle()[0]]
+    photos = [getattr(data, name)() for name in names]
     return [p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for p in photos]
 
 
@@ -75,7 +78,7 @@ class _Painter:
         self.light = _direction(rng)
         v, u = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
         self.canvas = self.fill(u, v, self.colour())
-        self.scratch(rng.integers(0, 12), np.ones((size, size), np.float32))
+        self.scratch(int(rng.integers(0, 12)), np.ones((size, size), np.float32))
 
     def add(self) -> None:
         """A thing at a random place, often on top of an earlier one."""
@@ -180,7 +183,7 @@ class _Painter:
         self.canvas[crop] += (np.clip(paint, 0, 1) - self.canvas[crop]) * alpha[..., None]
         self.layers[crop][alpha > 0.5] = layer
         if rng.random() < 0.2:
-            self.scratch(rng.integers(1, 6), cover)
+            self.scratch(int(rng.integers(1, 6)), cover)
 
     def shadow(self, cover: np.ndarray) -> None:
         far = -self.light * self.size * self.rng.uniform(0, 0.08)
