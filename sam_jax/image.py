@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
 from sam_jax.config import DecoderConfig
 from sam_jax.ops.masks import stability_score
@@ -25,8 +25,18 @@ def apply(model: Model, method: str, *inputs: Any) -> Any:
     return model.module.apply({"params": model.params}, *inputs, method=method)
 
 
-def encode_image(model: Model, images: Float[Array, "b H W 3"]) -> ImageFeatures:
-    """Features of RGB images in 0..1 that were resized to the model's input size."""
+def encode_image(model: Model, images: Shaped[Array, "..."]) -> ImageFeatures:
+    """Features of RGB images in 0..1 that were resized to the model's input size.
+
+    Raises:
+      ValueError: another size, layout or dtype.
+    """
+    shape = (side := model.config.image_size, side, 3)
+    if images.shape[1:] != shape or not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"images must be floating point in 0..1, [b, {side}, {side}, 3], got {images.dtype} "
+            f"{list(images.shape)}; sam_jax.io.images.to_model_input makes them from photos"
+        )
     return apply(model, "encode_image", images)
 
 

@@ -102,6 +102,21 @@ def test_prompts_must_divide_among_the_images(model, features):
         predict(model, features, make_prompts([[1, -1]] * 3), multimask=True)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 256, 256, 3), np.uint8),
+        np.zeros((1, 3, 256, 256), np.float32),
+        np.zeros((1, 250, 256, 3), np.float32),
+        np.zeros((256, 256, 3), np.float32),
+    ],
+    ids=["uint8", "channels-first", "size", "no-batch"],
+)
+def test_images_that_are_no_model_input(model, images):
+    with pytest.raises(ValueError, match=r"\[b, 256, 256, 3\], got .* \["):
+        image.encode_image(model, jnp.asarray(images))
+
+
 def test_compile_once_for_any_values(model, features):
     # All jits of one function share a cache; a new function has its own.
     call = jax.jit(lambda *inputs: image.predict(*inputs, multimask=True))

@@ -95,7 +95,7 @@ def fill_holes_and_sprinkles(
     *,
     max_hole_area: float | int,
     max_sprinkle_area: float | int,
-    threshold: float | int = 0.0,
+    threshold: float | int | Float[Array, ""] = 0.0,
 ) -> Float[Array, "*batch h w"]:
     """Fills small holes of a mask and removes small islands.
 

@@ -31,14 +31,14 @@ def _encode(model: Model, images: Float[Array, "b H W 3"]) -> ImageFeatures:
     return functional.encode_image(model, images)
 
 
-@partial(jax.jit, static_argnames=("multimask", "threshold", "max_hole_area", "max_sprinkle_area"))
+@partial(jax.jit, static_argnames=("multimask", "max_hole_area", "max_sprinkle_area"))
 def _predict(
     model: Model,
     features: ImageFeatures,
     prompts: Prompts,
     *,
     multimask: bool,
-    threshold: float,
+    threshold: Float[Array, ""],
     max_hole_area: float,
     max_sprinkle_area: float,
 ) -> tuple[Masks, Float[Array, "n m hm wm"]]:
@@ -71,7 +71,6 @@ class ImagePredictor:
         self,
         model: Model,
         mask_threshold: float = 0.0,
-        *,
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
     ) -> None:
@@ -193,7 +192,10 @@ class ImagePredictor:
         prompts = []
         for i, size in enumerate(self._sizes):
             values = [None if v is None else v[i] for v in batch.values()]
-            prompts.append(self._check(*values, normalize_coords, size))
+            try:
+                prompts.append(self._check(*values, normalize_coords, size))
+            except ValueError as error:
+                raise ValueError(f"image {i} of the batch: {error}") from error
         results = self._run(features, prompts, multimask_output, return_logits)
         masks, ious, low = (list(column) for column in zip(*results, strict=True))
         return masks, ious, low
@@ -236,7 +238,7 @@ class ImagePredictor:
             features,
             pad_prompts(prompts, self.model.config.mask_size),
             multimask=multimask,
-            threshold=self.mask_threshold,
+            threshold=jnp.float32(self.mask_threshold),
             max_hole_area=self.max_hole_area,
             max_sprinkle_area=self.max_sprinkle_area,
         )
@@ -251,6 +253,6 @@ class ImagePredictor:
             full = upsample_logits(logits, *size)
             if not return_logits:
                 full = (full > self.mask_threshold).astype(np.float32)
-            result = (full, iou, np.clip(low, -32, 32))
+            result = (full, iou.copy(), np.clip(low, -32, 32))  # all writable, as upstream's
             results.append(tuple(x[0] for x in result) if n == 1 else result)
         return results

@@ -54,7 +54,8 @@ def check_prompts(
         `normalize_coords` is false.
       point_labels: [p] or [n p]; 1 foreground, 0 background; -1, 2 and 3 have their meaning too.
       box: XYXY, [4] or [n 4], in the frame of the points.
-      mask_input: logits of an earlier prediction, [1 hm wm], [n 1 hm wm] or [hm wm].
+      mask_input: logits of an earlier prediction, [1 hm wm], [n 1 hm wm] or [hm wm]; a single one
+        serves all objects.
       image_hw: height and width of the original image.
       image_size: side of the model input.
       mask_size: side of the low-resolution masks.
@@ -69,13 +70,11 @@ def check_prompts(
     corners = _box(box, limit)
     mask = _mask(mask_input, mask_size)
 
-    given = {"points": points, "boxes": corners, "masks": mask}
-    counts = {name: len(value) for name, value in given.items() if value is not None}
-    if not counts:
-        raise ValueError("no prompt: give point_coords with point_labels, a box or a mask_input")
-    n = max(counts.values())
-    if wrong := {name: count for name, count in counts.items() if count != n}:
-        raise ValueError(f"prompts disagree in number: {counts}; each object needs all of {wrong}")
+    n = _count(points, corners, mask)
+    points, labels, corners, mask = (
+        None if x is None else np.broadcast_to(x, (n, *x.shape[1:]))
+        for x in (points, labels, corners, mask)
+    )
 
     parts, part_labels = [], []
     if corners is not None:
@@ -96,6 +95,18 @@ def check_prompts(
     )
 
 
+def _count(points: np.ndarray | None, corners: np.ndarray | None, mask: np.ndarray | None) -> int:
+    """How many objects are asked for. One mask serves all, and one place serves all masks."""
+    given = {"points": points, "boxes": corners, "masks": mask}
+    counts = {name: len(value) for name, value in given.items() if value is not None}
+    if not counts:
+        raise ValueError("no prompt: give point_coords with point_labels, a box or a mask_input")
+    places = {counts[name] for name in ("points", "boxes") if name in counts}
+    if len(places) > 1 or len(set(counts.values()) - {1}) > 1:
+        raise ValueError(f"prompts disagree in number: {counts}; give one of each for each object")
+    return max(counts.values())
+
+
 def _points(
     coords: object, labels: object, limit: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -106,6 +117,8 @@ def _points(
     if labels is None:
         raise ValueError("point_coords without point_labels: 1 is foreground, 0 background")
     xy = _array(coords, "point_coords")
+    if xy.size == 0:
+        return None, None
     if xy.ndim not in (2, 3) or xy.shape[-1] != 2 or 0 in xy.shape:
         raise ValueError(f"point_coords must be [p, 2] or [n, p, 2], got shape {xy.shape}")
     kind = _array(labels, "point_labels")
@@ -123,7 +136,7 @@ def _box(box: object, limit: np.ndarray) -> np.ndarray | None:
     if box is None:
         return None
     xyxy = _array(box, "box")
-    if xyxy.ndim not in (1, 2) or xyxy.shape[-1] != 4 or 0 in xyxy.shape:
+    if xyxy.size == 0 or (xyxy.shape[-1:] != (4,) and xyxy.shape[-2:] != (2, 2)):
         raise ValueError(f"box must be [4] or [n, 4] as x0, y0, x1, y1, got shape {xyxy.shape}")
     corners = xyxy.reshape(-1, 2, 2)
     _inside(corners, limit, "box")

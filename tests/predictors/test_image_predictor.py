@@ -60,6 +60,42 @@ def test_previous_logits_are_a_prompt(predictor):
     assert only_mask.shape == (3, 120, 200)
 
 
+def test_one_mask_serves_all_boxes_and_one_click_all_masks(predictor):
+    boxes = np.array([[10, 20, 90, 100], [0, 0, 200, 120], [30, 5, 60, 50]])
+    low = np.random.default_rng(0).normal(0, 5, (3, 1, 64, 64))
+    shared = predictor.predict(box=boxes, mask_input=low[0], return_logits=True)[0]
+    tiled = predictor.predict(box=boxes, mask_input=low[[0, 0, 0]], return_logits=True)[0]
+    np.testing.assert_array_equal(shared, tiled)
+    clicked = predictor.predict([[5, 5]], [1], mask_input=low, return_logits=True)[0]
+    alone = predictor.predict([[5, 5]], [1], mask_input=low[2], return_logits=True)[0]
+    np.testing.assert_allclose(clicked[2], alone, atol=1e-4)
+
+
+def test_shapes_of_boxes_that_the_official_predictor_takes(predictor):
+    plain = predictor.predict(box=[10, 20, 90, 100])[0]
+    for box in ([[10, 20, 90, 100]], [[[10, 20, 90, 100]]], [[10, 20], [90, 100]]):
+        np.testing.assert_array_equal(predictor.predict(box=box)[0], plain)
+    empty = np.zeros((0, 2))
+    with_empty = predictor.predict(empty, np.zeros(0), box=[10, 20, 90, 100])[0]
+    np.testing.assert_array_equal(with_empty, plain)
+
+
+def test_results_are_the_callers_to_change(predictor):
+    for array in predictor.predict([[5, 5]], [1]):
+        array[0] = 0
+
+
+def test_thresholds_do_not_recompile(predictor):
+    predictor.predict([[5, 5]], [1])
+    before = predictor_module._predict._cache_size()
+    for threshold in (0.5, np.float32(1.0), -2.0):
+        predictor.mask_threshold = threshold
+        masks, _, _ = predictor.predict([[5, 5]], [1])
+        logits, _, _ = predictor.predict([[5, 5]], [1], return_logits=True)
+        np.testing.assert_array_equal(masks, logits > threshold)
+    assert predictor_module._predict._cache_size() == before
+
+
 def test_coordinates_are_pixels_or_fractions(predictor):
     pixels = predictor.predict([[50, 60]], [1], return_logits=True)[0]
     fractions = predictor.predict([[0.25, 0.5]], [1], return_logits=True, normalize_coords=False)[0]
@@ -124,6 +160,8 @@ def test_calls_out_of_order(model):
         predictor.predict([[1, 2]], [1])
     with pytest.raises(ValueError, match="point_coords_batch has 2 entries for 1 images"):
         predictor.predict_batch([[[1, 2]], [[1, 2]]], [[1]])
+    with pytest.raises(ValueError, match="image 0 of the batch: no prompt"):
+        predictor.predict_batch([None])
     predictor.set_image(photo())
     with pytest.raises(RuntimeError, match="call predict, or set_image_batch"):
         predictor.predict_batch([[[1, 2]]], [[1]])
@@ -139,7 +177,7 @@ def test_calls_out_of_order(model):
         ({"point_labels": [1]}, "point_labels without point_coords"),
         ({"point_coords": [[1, 2]]}, "point_coords without point_labels"),
         ({"point_coords": [1, 2], "point_labels": [1]}, r"must be \[p, 2\].*\(2,\)"),
-        ({"point_coords": np.zeros((0, 2)), "point_labels": []}, r"got shape \(0, 2\)"),
+        ({"point_coords": np.zeros((0, 2)), "point_labels": []}, "no prompt"),
         ({"point_coords": [[1, 2]], "point_labels": [1, 0]}, r"shape \(1,\), one label a point"),
         ({"point_coords": [[1, 2]], "point_labels": [7]}, "point_labels has 7"),
         ({"point_coords": [[1, np.nan]], "point_labels": [1]}, "NaN or infinite"),
