@@ -142,7 +142,7 @@ _HEADER = [
 
 
 def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, prog="python -m benchmarks.image", description=__doc__)
     console = Console()
     if unknown := set(options.parts) - {*_PARTS, _START}:
         raise SystemExit(f"unknown parts {sorted(unknown)}; known: {', '.join((*_PARTS, _START))}")
@@ -175,7 +175,7 @@ def main() -> None:
     table = Table(*_HEADER, caption=note)
     for row in rows:
         table.add_row(*cells(row))
-    console.print(table)
+    Console(width=max(console.width, 130)).print(table)  # narrower, the headers are cut off
     if options.markdown:
         lines = [_HEADER, ["---"] * len(_HEADER), *map(cells, rows)]
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)

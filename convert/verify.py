@@ -29,7 +29,8 @@ from sam_jax.predictors.prompts import check_prompts, pad_prompts
 from sam_jax.presets import preset
 from sam_jax.types import Model
 
-_PHOTO = Path(__file__).resolve().parent.parent / "docs" / "media" / "coffee.jpg"
+_ROOT = Path(__file__).resolve().parent.parent
+_PHOTO = _ROOT / "docs" / "media" / "coffee.jpg"
 _EPILOG = """\
 examples:
   python -m convert.verify sam2.1_hiera_tiny.pt
@@ -262,13 +263,17 @@ class Arguments:
     """What to verify."""
 
     # File, Hugging Face folder or model name.
-    checkpoint: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = (
-        None
-    )
+    checkpoint: Annotated[
+        str | None,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="CHECKPOINT", help_behavior_hint=""),
+    ] = None
     # Instead of a checkpoint: the official initialiser's weights for this model, perturbed.
-    random: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    random: Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")] = None
     # A photo.
-    image: Path = _PHOTO
+    image: Annotated[
+        Path, tyro.conf.arg(help_behavior_hint=f"(default: {_PHOTO.relative_to(_ROOT)})")
+    ] = _PHOTO
     # Print the tables of docs/parity.md.
     markdown: tyro.conf.FlagCreatePairsOff[bool] = False
 

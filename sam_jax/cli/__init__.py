@@ -1,10 +1,12 @@
 """The `sam-jax` command. Parsing only: jax is imported by the commands, not for --help."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
@@ -20,8 +22,10 @@ class Segment:
     applied).
 
     For a picture truck.jpg, the output folder gets truck_overlay.png (prompts and masks drawn on
-    it) and the masks: truck_mask0.png, truck_mask1.png, ... or truck.json or truck.npz. Results of
-    an earlier run are replaced; of pictures with the same name, the later ones get -2, -3, ...
+    it) and the masks: truck_mask0.png, truck_mask1.png, ... or truck.json or truck.npz. Files of
+    the same name are replaced. Further PNG masks of an earlier run (truck_mask<number>.png) are
+    deleted; what it wrote in another --format stays. Of pictures with the same name, the later
+    ones get -2, -3, ...
 
     One click:
       sam-jax segment truck.jpg --point 500,375 --output out
@@ -59,7 +63,8 @@ class Segment:
             metavar="FILE",
             help_behavior_hint="",
             help="A rough mask to start from: a picture of the image's size, bright inside; or a"
-            " .npz that --format npz wrote, or a .npy, with logits of the model's low resolution.",
+            " .npz that --format npz wrote (of several masks, the one with the highest IoU counts),"
+            " or a .npy, with logits of the model's low resolution.",
         ),
     ] = None
     model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
@@ -94,12 +99,29 @@ _MODELS = "List the models: parameters, input size, where the weights are."
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code: 0, or 2 after a message about bad input."""
-    args = list(sys.argv[1:] if args is None else args) or ["--help"]
+    """Runs the command line and returns its exit code.
+
+    0, or 2 after a message about bad input, or 130 after Ctrl-C.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be printable
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _run(list(sys.argv[1:] if args is None else args) or ["--help"])
+    except BrokenPipeError:  # while the help was printed
+        _discard(sys.stdout)
+        return 0
+    except (ValueError, OSError) as error:
+        report(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(args: list[str]) -> int:
     if args == ["--version"]:
         from importlib.metadata import version
 
-        print(f"sam-jax {version('sam_jax')}")
+        say(f"sam-jax {version('sam_jax')}")
         return 0
     # The list of commands has room for a line each, the help of a command for its whole docstring.
     chosen = args[0] in ("segment", "models")
@@ -111,20 +133,33 @@ def main(args: Sequence[str] | None = None) -> int:
         " `sam-jax --version` prints the version.",
         args=args,
     )
+    if isinstance(command, Models):
+        from sam_jax.cli.models import run
+
+        run()
+        return 0
+    from sam_jax.cli.segment import segment
+
+    return 2 if segment(command) else 0
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Prints a line at once, on stderr if it is an error; quietly nowhere once the reader has left.
+
+    So `sam-jax ... | head -1` still does all of its work.
+    """
+    stream: TextIO = sys.stderr if error else sys.stdout
     try:
-        if isinstance(command, Models):
-            from sam_jax.cli.models import run
+        print(line, file=stream, flush=True)
+    except BrokenPipeError:
+        _discard(stream)
 
-            run()
-            return 0
-        from sam_jax.cli.segment import segment
 
-        return 2 if segment(command) else 0
-    except (ValueError, OSError) as error:
-        report(error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+def _discard(stream: TextIO) -> None:
+    """Sends to nowhere what follows, and what is in the buffer, which Python flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def report(error: Exception) -> None:
@@ -132,4 +167,4 @@ def report(error: Exception) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
-    print(f"sam-jax: error: {text}", file=sys.stderr, flush=True)
+    say(f"sam-jax: error: {text}", error=True)

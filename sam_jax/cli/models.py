@@ -6,11 +6,12 @@ def run() -> None:
     import jax
 
     from sam_jax.checkpoint import hub
+    from sam_jax.cli import say
     from sam_jax.config import Sam2Config
     from sam_jax.models import abstract_params, build
     from sam_jax.presets import PRESETS
 
-    print(f"{'MODEL':24}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
+    say(f"{'MODEL':24}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
     for name, config in PRESETS.items():
         if not isinstance(config, Sam2Config):
             continue  # SAM 1 checkpoints can be converted, but there is no module that runs them
@@ -18,5 +19,9 @@ def run() -> None:
         parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
         side = f"{config.image_size} x {config.image_size}"
         path = hub.located(name)
-        where = path or f"not here; downloaded from {hub.source(name)[0]} on first use"
-        print(f"{name:24}{parameters / 1e6:>10.1f} M{side:>14}   {where}", flush=True)
+        where = path or (
+            "missing from this installation: install sam_jax again"
+            if name in hub._SHIPPED_NAMES
+            else f"not here; downloaded from {hub.source(name)[0]} on first use"
+        )
+        say(f"{name:24}{parameters / 1e6:>10.1f} M{side:>14}   {where}")

@@ -1,14 +1,16 @@
 """`sam-jax segment`."""
 
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sam_jax.cli import Segment, report
+from sam_jax.cli import Segment, report, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
 from sam_jax.files import check_output_dir, replacing
@@ -35,6 +37,8 @@ def segment(args: Segment) -> int:
     if not args.images:
         raise ValueError("no pictures given: sam-jax segment IMAGE... --point X,Y")
     if missing := [str(path) for path in inputs if not path.is_file()]:
+        if folder := next((path for path in inputs if path.is_dir()), None):
+            raise ValueError(f"{folder} is a folder: name the pictures in it, like {folder}/*.jpg")
         raise ValueError(f"no such file: {', '.join(missing)}")
     count = max(1, len(prompts.boxes)) * (_MULTIMASK if args.multimask else 1)
     plans = dict(zip(_stems(args.images), args.images, strict=True))
@@ -44,21 +48,21 @@ def segment(args: Segment) -> int:
         raise ValueError(
             f"the results would replace the input {min(taken)}: choose another folder with --output"
         )
-    check_output_dir(args.output)
-    if args.cache:
-        enable_compilation_cache()
-
-    from sam_jax.load import load
-    from sam_jax.predictors.image import ImagePredictor
-
-    predictor = ImagePredictor(load(args.model))
     failures = 0
-    for stem, path in _progress(list(plans.items())):
-        try:
-            _segment_one(predictor, path, args.output / stem, prompts, args)
-        except (ValueError, OSError) as error:
-            report(error)
-            failures += 1
+    with _output_dir(args.output):
+        if args.cache:
+            enable_compilation_cache()
+
+        from sam_jax.load import load
+        from sam_jax.predictors.image import ImagePredictor
+
+        predictor = ImagePredictor(load(args.model))
+        for stem, path in _progress(list(plans.items())):
+            try:
+                _segment_one(predictor, path, args.output / stem, prompts, args)
+            except (ValueError, OSError) as error:
+                report(error)
+                failures += 1
     return failures
 
 
@@ -84,6 +88,10 @@ def _segment_one(
     candidates = masks.shape[-3]
     masks = masks.reshape(-1, height, width) > 0.5  # [objects * candidates, h, w]
     ious = np.ravel(ious)
+    if not np.isfinite(ious).all():
+        raise ValueError(
+            f"{path}: the predicted IoU is {ious}: are the weights of {args.model} broken?"
+        )
     logits = logits.reshape(-1, *logits.shape[-2:])
 
     *mask_files, overlay_file = (
@@ -99,6 +107,7 @@ def _segment_one(
     else:
         for file, mask in zip(mask_files, masks, strict=True):
             write_png(file, mask)
+        _delete_more_masks(target, len(masks), keep=[*args.images, args.mask])
     panels = [  # candidates side by side: one on top of the other hides what differs
         overlay(
             image,
@@ -117,9 +126,20 @@ def _segment_one(
         area = int(mask.sum())
         file = mask_files[min(i, len(mask_files) - 1)]
         share = 100 * area / mask.size
-        print(
-            f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}", flush=True
-        )
+        say(f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}")
+
+
+@contextmanager
+def _output_dir(path: Path) -> Generator[None]:
+    """The folder for the results; if none is written, those made for it are removed again."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        check_output_dir(path)
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for folder in missing:
+                folder.rmdir()
 
 
 def _stems(images: Sequence[Path]) -> list[str]:
@@ -142,6 +162,17 @@ def _names(stem: str, kind: str, count: int) -> list[str]:
     single = {"rle": f"{stem}.json", "npz": f"{stem}.npz"}.get(kind)
     masks = [single] if single else [f"{stem}_mask{i}.png" for i in range(count)]
     return [*masks, f"{stem}_overlay.png"]
+
+
+def _delete_more_masks(target: Path, count: int, *, keep: Sequence[Path | None]) -> None:
+    """Deletes what an earlier run with more masks wrote: number `count` and on, up to a gap."""
+    inputs = {path.resolve() for path in keep if path}
+    for i in itertools.count(count):
+        file = target.with_name(f"{target.name}_mask{i}.png")
+        if not file.is_file():
+            return
+        if file.resolve() not in inputs:
+            file.unlink()
 
 
 def _progress(items: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:

@@ -61,7 +61,7 @@ def _read(file: Any, name: str, max_pixels: int) -> np.ndarray:
         if width * height > max_pixels:
             raise ValueError(
                 f"{name} has {width} x {height} = {width * height:,} pixels, more than the limit of"
-                f" {max_pixels:,}; shrink it, or raise the limit with max_pixels={width * height}"
+                f" {max_pixels:,}; shrink it (or, in Python, pass max_pixels={width * height})"
             )
         try:
             picture.load()

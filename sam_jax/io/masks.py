@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sam_jax.files import replacing
 from sam_jax.ops import rle
@@ -73,8 +73,10 @@ def read_mask(
       shrunk to `size` with antialiasing, and its coverage 0..1 becomes a logit from -10 to +10.
       Foreground is what is brighter than half of the brightest pixel, so 0/1 and 0/255 files both
       work; in a palette picture, every colour but the first; transparent pixels are background.
+      A picture's EXIF orientation is applied, as it is to photos.
     - A .npy/.npz of floats is taken as it is: logits [size size] or [1 size size], such as the
-      `logits` that `write_npz` stores. Of a .npz, the array `logits` is used, or the only one.
+      `logits` that `write_npz` stores. Of a .npz, the array `logits` is used, or the only one; of
+      several logits [m size size], those with the highest of its `ious` [m].
 
     Args:
       size: side of the model's low-resolution masks.
@@ -85,13 +87,14 @@ def read_mask(
       ValueError: neither a picture nor an array, of another size, empty, or not finite.
     """
     path = Path(path)
-    values = _read_array(path) if path.suffix in (".npy", ".npz") else _read_picture(path)
+    values = _read_array(path) if path.suffix.lower() in (".npy", ".npz") else _read_picture(path)
     if np.issubdtype(values.dtype, np.floating):
         logits = values[0] if values.ndim == 3 and len(values) == 1 else values
         if logits.shape != (size, size):
             raise ValueError(
                 f"mask {path} holds floats of shape {values.shape}, but logits for this model are"
-                f" [{size} {size}]; save a full-size mask as booleans or PNG"
+                f" [{size} {size}]; of several save one with numpy.save, and a full-size mask as"
+                " booleans or PNG"
             )
         if not np.isfinite(logits).all():
             raise ValueError(f"mask {path} holds logits that are not finite")
@@ -113,7 +116,8 @@ def read_mask(
 def _read_picture(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         try:
-            with Image.open(file) as picture:
+            with Image.open(file) as stored:
+                picture = ImageOps.exif_transpose(stored)
                 if picture.mode in ("P", "1"):
                     return np.asarray(picture) != 0
                 if picture.mode == "I" or picture.mode.startswith("I;"):
@@ -133,7 +137,10 @@ def _read_array(path: Path) -> np.ndarray:
             names = loaded.files
             if "logits" not in names and len(names) != 1:
                 raise ValueError(f"it has arrays {names} and none is called logits")
-            return loaded["logits" if "logits" in names else names[0]]
+            values = loaded["logits" if "logits" in names else names[0]]
+            if "ious" in names and values.ndim == 3 and loaded["ious"].shape == values.shape[:1]:
+                return values[np.argmax(loaded["ious"])]
+            return values
     except OSError:
         raise
     except Exception as error:  # numpy raises ValueError, EOFError, BadZipFile, KeyError, ...

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -89,6 +90,39 @@ def test_the_installed_command_reports_bad_input_in_one_line(tmp_path):
     assert result.returncode == 2
     assert result.stderr == "sam-jax: error: no such file: nowhere.jpg\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_help_may_be_cut_off_by_its_reader(monkeypatch, capsys):
+    def cut_off(*args, **kwargs):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("tyro.cli", cut_off)
+    with open(os.devnull, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["segment", "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("moment", ["tyro.cli", "sam_jax.cli.models.run"])
+def test_ctrl_c_ends_quietly(moment, monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(moment, interrupt)
+    assert main(["models"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_weights_missing_from_the_package_are_not_promised(monkeypatch, capsys):
+    from sam_jax import presets
+    from sam_jax.checkpoint import hub
+
+    nano = "sam2.1-hiera-nano"
+    monkeypatch.setattr(presets, "PRESETS", {nano: PRESETS[nano]})
+    monkeypatch.setattr(hub, "located", lambda name: None)
+    assert main(["models"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.endswith("missing from this installation: install sam_jax again")
 
 
 def test_models_lists_names_sizes_and_places(monkeypatch, capsys):

@@ -1,5 +1,7 @@
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +148,7 @@ def error_of(capsys, *args: str) -> str:
         (["--point", "1,2"], "no pictures given: sam-jax segment IMAGE... --point X,Y"),
         (["a.png", "b.png", "c.png", "--point", "1,2"], "no such file: b.png, c.png"),
         (["a.png", "--mask", "m.png"], "no such file: m.png"),
+        (["a.png", ".", "--point", "1,2"], "error: . is a folder: name the pictures in it"),
         (["a.png", "--point", "-1,2"], "has a negative coordinate"),
         (["a.png", "--point", "65,2"], "--point 65,2 is outside a.png, which is 64 x 48"),
         (["a.png", "--box", "5,5,4,9"], "--box '5,5,4,9' is empty or inverted"),
@@ -200,6 +203,60 @@ def test_a_bad_model_is_one_line(capsys):
         capsys, "a.png", "--point", "1,2", "--model", "sam2.1-hiera-tiniest"
     )
     assert "weights.pt" in error_of(capsys, "a.png", "--point", "1,2", "--model", "weights.pt")
+
+
+def test_folders_made_for_nothing_are_removed(capsys):
+    args = ["segment", "a.png", "--point", "1,2", "--model", "weights.pt", "--output"]
+    assert main([*args, "new/deep"]) == 2
+    assert not Path("new").exists()
+    Path("mine").mkdir()
+    assert main([*args, "mine"]) == 2
+    assert Path("mine").exists()
+
+
+def test_broken_weights_are_an_error(fake, monkeypatch, capsys):
+    predict = fake.predict
+
+    def nan_ious(self, **prompts):
+        masks, ious, low = predict(self, **prompts)
+        return masks, ious * np.nan, low
+
+    monkeypatch.setattr(fake, "predict", nan_ious)
+    error = error_of(capsys, "a.png", "--point", "1,2")
+    assert "a.png: the predicted IoU is [nan]: are the weights of sam2.1-hiera-nano" in error
+    assert not Path("out").exists()
+
+
+def test_more_masks_of_an_earlier_run_are_deleted(fake):
+    assert segment("a.png", "--point", "20,10", "--box", "1,2,30,40", "--multimask") == 0
+    mine = ["a_mask2.png", "a_mask01.png", "a_mask7.png", "a_mask1.txt", "b_mask1.png"]
+    for name in mine[1:]:
+        Path("out", name).touch()
+    assert segment("a.png", "--mask", "out/a_mask2.png") == 0
+    assert files() == sorted([*mine, "a_mask0.png", "a_overlay.png"])
+
+
+def test_names_that_cannot_be_printed_are_no_failure(fake, monkeypatch):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        Path("a.png").rename(name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8"))
+    assert segment(name, "--point", "20,10") == 0
+    assert written.getvalue().startswith(b"caf\\udce9.png  mask 0")
+
+
+def test_a_reader_that_leaves_early_stops_nothing(fake, monkeypatch, capsys):
+    Path("b.png").write_bytes(Path("a.png").read_bytes())
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert segment("a.png", "b.png", "--point", "20,10") == 0
+    assert len(files()) == 4
+    assert "error" not in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
         (
             png_header(30_000, 30_000),
             r"a\.img has 30000 x 30000 = 900,000,000 pixels, more than the limit of 200,000,000; "
-            r"shrink it, or raise the limit with max_pixels=900000000",
+            r"shrink it \(or, in Python, pass max_pixels=900000000\)",
         ),
     ],
 )

@@ -41,6 +41,30 @@ def test_npz_file_is_a_mask_prompt_again(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "a.npz", 16, SIZE), logits[0])
 
 
+def test_of_several_logits_the_best_are_the_prompt(tmp_path):
+    logits = np.random.default_rng(0).standard_normal((3, 16, 16)).astype(np.float32)
+    ious = np.array([0.5, 0.9, 0.7], np.float32)
+    write_npz(tmp_path / "a.npz", np.repeat(MASK[None], 3, 0), ious, logits=logits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npz", 16, SIZE), logits[1])
+
+
+def test_suffixes_may_be_upper_case(tmp_path):
+    with (tmp_path / "a.NPY").open("wb") as file:
+        np.save(file, MASK)
+    assert read_mask(tmp_path / "a.NPY", 16, SIZE)[8, 8] == 10
+
+
+def test_pictures_are_rotated_as_photos_are(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    corner = np.zeros(SIZE[::-1], bool)
+    corner[32:, :12] = True  # bottom left as stored, top left as seen
+    Image.fromarray(corner).save(tmp_path / "a.png", exif=exif)
+    logits = read_mask(tmp_path / "a.png", 16, SIZE)
+    assert logits[0, 0] == 10
+    assert logits[0, 15] == logits[15, 0] == logits[15, 15] == -10
+
+
 def picture(kind: str) -> Image.Image:
     bright = np.where(MASK, 200, 30).astype(np.uint8)
     if kind == "palette":  # the first colour is the background, whatever it looks like
@@ -103,9 +127,9 @@ def refused(tmp_path, message: str, suffix: str = "npy") -> None:
     [
         (
             np.zeros((2, 16, 16)),
-            r"floats of shape \(2, 16, 16\), but logits for this model are \[1",
+            r"floats of shape \(2, 16, 16\), but logits for this model are .*of several save one",
         ),
-        (np.zeros(SIZE, np.float32), r"floats of shape \(48, 64\).*save a full-size mask as bool"),
+        (np.zeros(SIZE, np.float32), r"floats of shape \(48, 64\).*a full-size mask as bool"),
         (np.full((16, 16), np.nan), "holds logits that are not finite"),
         (
             np.ones((16, 16), bool),
