@@ -175,7 +175,7 @@ def main() -> None:
     table = Table(*_HEADER, caption=note)
     for row in rows:
         table.add_row(*cells(row))
-    Console(width=max(console.width, 130)).print(table)  # narrower, the headers are cut off
+    Console(width=max(console.width, 160)).print(table)  # narrower, it is cut off
     if options.markdown:
         lines = [_HEADER, ["---"] * len(_HEADER), *map(cells, rows)]
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
