@@ -1,7 +1,9 @@
 """`python -m convert IN OUT`: checkpoints between PyTorch, Hugging Face and sam_jax."""
 
+import contextlib
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from sam_jax.load import locate
 Target = Literal["native", "official", "hf"]
 _PYTORCH = (".pt", ".pth")
 _SAFETENSORS = ".safetensors"
+_HF_METADATA = {"format": "pt"}  # transformers asks for it
 _DESCRIPTION = """\
 Convert a SAM, SAM 2 or SAM 2.1 checkpoint between PyTorch, Hugging Face and sam_jax.
 
@@ -83,17 +86,25 @@ def convert(arguments: Arguments) -> str:
 
 
 def _target(output: Path) -> Target:
-    if output.suffix == _SAFETENSORS:
+    if _suffix(output) == _SAFETENSORS:
         return "native"
-    return "official" if output.suffix in _PYTORCH else "hf"
+    return "official" if _suffix(output) in _PYTORCH else "hf"
+
+
+def _suffix(output: Path) -> str:
+    return output.suffix.lower()
 
 
 def _check_output(output: Path, target: Target, *, overwrite: bool) -> None:
     suffixes = {"native": (_SAFETENSORS,), "official": (*_PYTORCH, _SAFETENSORS)}
-    if target in suffixes and output.suffix not in suffixes[target]:
+    if target in suffixes and _suffix(output) not in suffixes[target]:
         raise CheckpointError(f"{output}: {target} ends in {' or '.join(suffixes[target])}")
-    if target == "hf" and output.suffix in _PYTORCH:
-        raise CheckpointError(f"{output}: hf is a folder, or ends in {_SAFETENSORS}")
+    named_like_a_file = re.fullmatch(r"\.[a-z]\w*", _suffix(output))  # unlike sam2.1-hiera-tiny
+    if _is_folder(output, target) and named_like_a_file and not output.is_dir():
+        raise CheckpointError(
+            f"{output}: hf is a folder, or ends in {_SAFETENSORS}; native ends in {_SAFETENSORS}, "
+            f"official in {' or '.join(_PYTORCH)}"
+        )
     files = [output / name for name in _hf_files()] if _is_folder(output, target) else [output]
     if (taken := [str(file) for file in files if file.exists()]) and not overwrite:
         raise CheckpointError(f"{', '.join(taken)} exists; --overwrite replaces it")
@@ -104,7 +115,7 @@ def _check_output(output: Path, target: Target, *, overwrite: bool) -> None:
 
 
 def _is_folder(output: Path, target: Target) -> bool:
-    return target == "hf" and output.suffix != _SAFETENSORS
+    return target == "hf" and _suffix(output) != _SAFETENSORS
 
 
 def _hf_files() -> tuple[str, str]:
@@ -122,21 +133,33 @@ def _write(output: Path, target: Target, config: Config, params: dict[str, np.nd
         native.write(output, config, params)
         return
     official = to_official(params, config)
-    if target == "official" and output.suffix in _PYTORCH:
+    if target == "official" and _suffix(output) in _PYTORCH:
         # The files Meta published: SAM 2 under "model", SAM 1 bare.
         torch_file.write(output, official, key="model" if isinstance(config, Sam2Config) else None)
     elif target == "official":
         native.write_safetensors(output, official, {"format": "pt"})
     else:
         renamed = to_huggingface(official, config)
-        file = output
         if _is_folder(output, target):
-            output.mkdir(exist_ok=True)
-            weights, description = _hf_files()
-            file = output / weights
-            with replacing(output / description) as temporary:
-                temporary.write_text(hf_config.to_json(config) + "\n", "utf-8")
-        native.write_safetensors(file, renamed, {"format": "pt"})  # transformers asks for it
+            _write_folder(output, config, renamed)
+        else:
+            native.write_safetensors(output, renamed, _HF_METADATA)
+
+
+def _write_folder(folder: Path, config: Config, renamed: dict[str, np.ndarray]) -> None:
+    """Both files or, after an error, neither."""
+    weights, description = _hf_files()
+    created = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    try:
+        with replacing(folder / description) as temporary:
+            temporary.write_text(hf_config.to_json(config) + "\n", "utf-8")
+            native.write_safetensors(folder / weights, renamed, _HF_METADATA)
+    except BaseException:
+        if created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:

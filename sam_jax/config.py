@@ -7,13 +7,40 @@ constructor defaults and overrides inside the builders (sam2/build_sam.py); here
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
+
+# Twice and more what any released model has. A config may come from a file that someone else made,
+# and building a model must not take all memory or an hour because of one number in it.
+_LARGEST = 8192  # pixels of image_size, channels, window sides
+_MOST = 256  # layers, memories, masks: things that are built one by one
+_COUNTED = {"stages", "depth", "attention_layers", "fuser_layers", "num_maskmem"}
+_COUNTED |= {"num_multimask_outputs"}
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _require_sizes(config: Any) -> None:
+    """Every number of a config is a possible one."""
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if f.type is float:
+            _require(math.isfinite(value), f"{f.name} must be finite, got {value}")
+        if f.type not in (int, tuple[int, ...], tuple[int, int]):
+            continue
+        most = _MOST if f.name in _COUNTED else _LARGEST
+        least = 0 if f.name == "global_att_blocks" else 1  # these are indices
+        numbers = (value,) if f.type is int else value
+        _require(
+            all(type(n) is int and least <= n <= most for n in numbers),
+            f"{f.name}: only whole numbers from {least} to {most} are possible, got {value!r}",
+        )
+        if f.type == tuple[int, int]:
+            _require(len(value) == 2, f"{f.name} must be (height, width), got {value}")
 
 
 @dataclass(frozen=True)
@@ -28,10 +55,8 @@ class HieraConfig:
     pos_embed_grid: tuple[int, int] = (7, 7)  # size of the background position table
 
     def __post_init__(self) -> None:
-        _require(
-            len(self.stages) == 4 and min(self.stages) > 0,
-            f"stages must be 4 positive counts: {self.stages}",
-        )
+        _require_sizes(self)
+        _require(len(self.stages) == 4, f"stages must be 4 counts: {self.stages}")
         _require(
             len(self.window_spec) == 4,
             f"window_spec must have one side per stage: {self.window_spec}",
@@ -85,6 +110,7 @@ class VitConfig:
     pos_embed_grid: tuple[int, int] = (64, 64)
 
     def __post_init__(self) -> None:
+        _require_sizes(self)
         _require(
             all(0 <= i < self.depth for i in self.global_att_blocks),
             f"global_att_blocks {self.global_att_blocks} must lie below the depth {self.depth}",
@@ -114,6 +140,9 @@ class DecoderConfig:
     stability_delta: float = 0.05
     stability_threshold: float = 0.98
 
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+
 
 @dataclass(frozen=True)
 class MemoryConfig:
@@ -127,6 +156,9 @@ class MemoryConfig:
     # What SAM 2.1 added: a learned shift of an absent object's memory, and encoded pointer ages.
     no_object_embed: bool = True
     pointer_time_encoding: bool = True
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
 
 
 @dataclass(frozen=True)
@@ -142,14 +174,15 @@ class Sam2Config:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
+        _require_sizes(self)
         _require(
-            self.image_size > 0 and self.image_size % 32 == 0,
+            self.image_size % 32 == 0,
             f"image_size must be a positive multiple of 32, got {self.image_size}",
         )
-        heads = self.decoder.num_heads
+        _require_divisible(self)
         _require(
-            self.dim % (2 * heads) == 0,
-            f"dim {self.dim} must be a multiple of 2 x decoder.num_heads ({heads})",
+            self.dim % self.memory.dim == 0,  # an object pointer becomes tokens of that width
+            f"dim {self.dim} must be a multiple of memory.dim {self.memory.dim}",
         )
 
     @property
@@ -179,8 +212,10 @@ class SamConfig:
     )
 
     def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require_divisible(self)
         _require(
-            self.image_size > 0 and self.image_size % self.encoder.patch == 0,
+            self.image_size % self.encoder.patch == 0,
             f"image_size must be a multiple of {self.encoder.patch}, got {self.image_size}",
         )
 
@@ -191,6 +226,20 @@ class SamConfig:
     @property
     def mask_size(self) -> int:
         return 4 * self.grid
+
+
+def _require_divisible(config: "Config") -> None:
+    """What the prompt encoder and the mask decoder split or narrow."""
+    heads = config.decoder.num_heads
+    _require(
+        config.dim % (2 * heads) == 0,
+        f"dim {config.dim} must be a multiple of 2 x decoder.num_heads ({heads})",
+    )
+    _require(config.dim % 8 == 0, f"dim {config.dim} must be a multiple of 8: masks have dim / 8")
+    _require(
+        config.mask_channels % 4 == 0,
+        f"mask_channels {config.mask_channels} must be a multiple of 4, which the stem starts with",
+    )
 
 
 Config = Sam2Config | SamConfig
@@ -212,9 +261,9 @@ def from_json(text: str) -> Config:
     """
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"model config is not JSON: {error}") from error
-    if not isinstance(values, dict) or values.get("family") not in _FAMILIES:
+    if not isinstance(values, dict) or values.get("family") not in list(_FAMILIES):
         raise ValueError(
             f"model config must be an object of a family in {sorted(_FAMILIES)}: {text[:80]!r}"
         )

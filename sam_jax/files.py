@@ -1,9 +1,11 @@
 """Writing files so that nothing is lost: prove the place first, never leave half a file."""
 
 import os
+import stat
 import tempfile
+import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -28,15 +30,21 @@ def check_writable(path: str | os.PathLike) -> None:
     """Find out before any work whether the file `path` can be written.
 
     Raises:
-      ValueError: the folder is missing or read-only, or `path` is itself a folder.
+      ValueError: the folder is missing or read-only, or `path` is itself a folder or too long.
     """
     path = Path(path)
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         raise ValueError(f"cannot write {path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write {path}: no permission to write in {folder}")
-    if path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from error
+    if is_folder:
         raise ValueError(f"cannot write {path}: it is a folder")
 
 
@@ -44,19 +52,21 @@ def check_writable(path: str | os.PathLike) -> None:
 def replacing(path: str | os.PathLike) -> Generator[Path]:
     """A temporary name beside `path`, renamed to it when the block ends and removed when it fails.
 
-    Beside it, because a rename is only atomic within one file system. After an error, what `path`
-    held before is untouched.
+    Beside it, because a rename is only atomic within one file system; a name of its own, because
+    two threads may write one path; only a name, so that the file gets the permissions of any new
+    one. After an error, what `path` held before is untouched.
 
     Raises:
       ValueError: `path` cannot be written, or the disk is full.
     """
     path = Path(path)
     check_writable(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".sam_jax_{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from sam_jax import models
 from sam_jax.checkpoint import detect, hub, native, strict
-from sam_jax.config import Config
-from sam_jax.presets import preset
+from sam_jax.config import Config, SamConfig
+from sam_jax.presets import PRESETS, preset
 from sam_jax.types import Model
 
 _log = logging.getLogger("sam_jax")
@@ -46,11 +47,16 @@ def load(
     Raises:
       FileNotFoundError: `x` was taken for a path, and nothing is there.
       ValueError: unknown name, failed download, unreadable checkpoint, or one that does not match
-        the model; the message lists what is missing and what is unexpected.
+        the model, with NaN or infinite values, or of SAM 1; the message lists what is missing,
+        unexpected or damaged.
+      TypeError: `x` is neither a name nor a path.
     """
+    if not _is_path(x):
+        _require_runnable(PRESETS.get(str(x)))  # before a download
     path = locate(x)
     checkpoint = detect.read(path, config=config)
     config = checkpoint.config
+    _require_runnable(config)
     if image_size is not None:
         config = dataclasses.replace(config, image_size=image_size)
     _log.info("%s: %s, model %s", path, checkpoint.kind, config.name)
@@ -58,6 +64,7 @@ def load(
         dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
     module = models.build(config, dtype=dtype)
     tree = strict.merge(models.abstract_params(module), checkpoint.params, path)
+    strict.require_finite(tree, path)
     return Model(_put(tree, sharding), module)
 
 
@@ -70,7 +77,10 @@ def save(model: Model, path: str | Path) -> None:
 
     Raises:
       ValueError: the file cannot be written.
+      TypeError: not a model.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"save takes a sam_jax.Model, got {type(model).__name__}")
     native.write(path, model.config, strict.flatten(model.params))
 
 
@@ -80,16 +90,27 @@ def locate(x: str | Path) -> Path:
     Raises:
       FileNotFoundError: `x` was taken for a path, and nothing is there.
       ValueError: unknown name or failed download.
+      TypeError: `x` is neither a name nor a path.
     """
     if _is_path(x):
-        if not Path(x).exists():
-            raise FileNotFoundError(f"no such file or folder: {str(x)!r} (taken for a path)")
-        return Path(x)
+        path = Path(os.path.expanduser(x))
+        if not path.exists():
+            hint = f". Did you mean the model name {path.name!r}?" if path.name in PRESETS else ""
+            raise FileNotFoundError(f"no such file or folder: {str(x)!r} (taken for a path){hint}")
+        return path
     try:
         preset(str(x))
     except ValueError as error:
         raise ValueError(f"{error} ({str(x)!r} was taken for a name: no such file)") from None
     return hub.fetch(str(x))
+
+
+def _require_runnable(config: Config | None) -> None:
+    if isinstance(config, SamConfig):
+        raise ValueError(
+            f"{config.name} is a SAM 1 model: those can be converted but not run yet. "
+            "SAM 2 models, such as 'sam2.1-hiera-tiny', do all that it does"
+        )
 
 
 def _put(tree: dict[str, Any], sharding: Any) -> Any:
@@ -108,6 +129,8 @@ def _put(tree: dict[str, Any], sharding: Any) -> Any:
 
 
 def _is_path(x: str | Path) -> bool:
+    if not isinstance(x, str | Path):
+        raise TypeError(f"a model is a name (str) or a path (str or Path), got {x!r}")
     if isinstance(x, Path) or "/" in x or "\\" in x or Path(x).exists():
         return True
-    return Path(x).suffix in {".safetensors", ".pt", ".pth", ".bin"}
+    return Path(x).suffix.lower() in {".safetensors", ".pt", ".pth", ".bin"}

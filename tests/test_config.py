@@ -51,11 +51,22 @@ def _changed(**changes: object) -> str:
         ("[1]", "family"),
         (_changed(family="sam3"), r"a family in \['sam', 'sam2'\]"),
         (_changed(colour=1), r"unknown fields \['colour'\]; it may come from a newer sam_jax"),
+        (_changed(trunk=vars(_TRUNK) | {"pos_embed_grid": [7]}), "pos_embed_grid"),
         (_changed(trunk=3), "config.trunk must be an object, got int"),
         (_changed(decoder={"depht": 2}), r"config.decoder has unknown fields \['depht'\]"),
         (_changed(dim="wide"), "config.dim must be .*, got 'wide'"),
         (_changed(image_size=True), "config.image_size must be .*, got True"),
         (_changed(image_size=100), "multiple of 32, got 100"),
+        (_changed(image_size=1 << 20), "image_size: only whole .* from 1 to 8192 .* got 1048576"),
+        (_changed(decoder={"num_heads": 0}), "num_heads: only whole numbers from 1 .* got 0"),
+        (_changed(decoder={"depth": 10**9}), "depth: only whole numbers from 1 to 256 "),
+        (_changed(decoder={"stability_delta": float("nan")}), "stability_delta must be finite"),
+        (_changed(memory={"dim": 48}), "dim 128 must be a multiple of memory.dim 48"),
+        (_changed(dim=-256), "dim: only whole numbers from 1 to 8192 are possible, got -256"),
+        (_changed(dim=4, decoder={"num_heads": 1}), "dim 4 must be a multiple of 8"),
+        (_changed(mask_channels=2), "mask_channels 2 must be a multiple of 4"),
+        (_changed(family=[]), r"a family in \['sam', 'sam2'\]"),
+        ("[" * 100_000, "not JSON"),
         ('{"family": "sam2", "name": "x"}', "trunk"),
     ],
 )
@@ -67,8 +78,8 @@ def test_from_json_says_what_is_wrong(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stages": (1, 2, 3)}, "stages must be 4 positive counts"),
-        ({"stages": (1, 0, 3, 1)}, "stages must be 4 positive counts"),
+        ({"stages": (1, 2, 3)}, "stages must be 4 counts"),
+        ({"stages": (1, 0, 3, 1)}, r"stages: only whole numbers from 1 .*, got \(1, 0, 3, 1\)"),
         ({"window_spec": (8, 4)}, "one side per stage"),
         ({"window_spec": (8, 5, 14, 7)}, "must be even"),
         ({"global_att_blocks": (7,)}, "below the depth 7"),
@@ -90,9 +101,9 @@ def test_vit_and_sam_refuse() -> None:
         SamConfig("x", VitConfig(8, 2, 1, (1,)), image_size=1000)
 
 
-@pytest.mark.parametrize("size", [0, -32, 1000])
+@pytest.mark.parametrize("size", [0, -32, 1000, 8224])
 def test_sam2_refuses_sizes_off_the_grid(size: int) -> None:
-    with pytest.raises(ValueError, match=f"multiple of 32, got {size}"):
+    with pytest.raises(ValueError, match=f"image_size.*, got {size}"):
         dataclasses.replace(SAM2_1_HIERA_NANO, image_size=size)
 
 

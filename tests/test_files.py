@@ -1,5 +1,7 @@
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -46,3 +48,39 @@ def test_an_error_half_way_keeps_what_was_there(tmp_path):
         assert path.read_bytes() == b"before"
     assert path.read_bytes() == b"after"
     assert [child.name for child in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_two_threads_write_one_path(tmp_path):
+    both = Barrier(2, timeout=10)
+
+    def write(content):
+        with replacing(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(content)
+            both.wait()
+            assert temporary.read_bytes() == content
+            both.wait()
+
+    contents = [b"one", b"two"]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, contents))
+    assert (tmp_path / "a.bin").read_bytes() in contents
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_the_permissions_are_those_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_longest_names(tmp_path):
+    with replacing(tmp_path / ("a" * 253)) as temporary:
+        temporary.write_bytes(b"")
+    for path in (tmp_path / ("b" * 300), tmp_path / ("b" * 300) / "c"):
+        with pytest.raises(ValueError, match=r"cannot write .*(too long|exist)"), replacing(path):
+            pass
+    assert os.listdir(tmp_path) == ["a" * 253]

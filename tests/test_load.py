@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 
 from sam_jax import models
-from sam_jax.checkpoint import hub, native, strict, torch_file
-from sam_jax.checkpoint.names import to_official
+from sam_jax.checkpoint import detect, hub, native, strict, torch_file
+from sam_jax.checkpoint.error import CheckpointError
+from sam_jax.checkpoint.names import from_official, to_official
 from sam_jax.load import load, locate, save
-from sam_jax.presets import SAM2_1_HIERA_NANO
+from sam_jax.presets import PRESETS, SAM2_1_HIERA_NANO
 from sam_jax.types import Model
 
 
@@ -133,3 +136,72 @@ def test_something_on_disk_wins_over_a_name(
     monkeypatch.chdir(tmp_path)
     native.write("sam2.1-hiera-tiny", SAM2_1_HIERA_NANO, {"w": np.zeros(1, np.float32)})
     assert locate("sam2.1-hiera-tiny") == Path("sam2.1-hiera-tiny")
+
+
+def test_damaged_numbers_do_not_load(tmp_path: Path, params: Any) -> None:
+    flat = strict.flatten(params)
+    flat["no_obj_ptr"] = np.full_like(flat["no_obj_ptr"], np.nan)
+    native.write(tmp_path / "a.safetensors", SAM2_1_HIERA_NANO, flat)
+    with pytest.raises(CheckpointError, match="- no_obj_ptr has NaN or infinite values"):
+        load(tmp_path / "a.safetensors")
+
+
+def test_sam1_is_refused_before_a_download(
+    tmp_path: Path, recorded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+    monkeypatch.setattr(hub, "fetch", lambda name: fetched.append(name) or tmp_path)
+    message = "sam-vit-base is a SAM 1 model: those can be converted but not run yet"
+    with pytest.raises(ValueError, match=message):
+        load("sam-vit-base")
+    assert not fetched
+    assert locate("sam-vit-base") == tmp_path  # as `python -m convert` asks for it
+    params = from_official(recorded("official", "sam-vit-base"))
+    found = detect.Checkpoint("a file", PRESETS["sam-vit-base"], params)
+    monkeypatch.setattr(detect, "read", lambda path, config: found)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_a_path_below_home(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert locate("~/nano.pt") == locate(Path("~/nano.pt")) == official
+
+
+def test_a_repository_for_a_name(tmp_path: Path) -> None:
+    message = r"'facebook/sam2\.1-hiera-tiny'.*Did you mean the model name 'sam2\.1-hiera-tiny'\?"
+    with pytest.raises(FileNotFoundError, match=message):
+        load("facebook/sam2.1-hiera-tiny")
+
+
+def test_arguments_of_other_types(tmp_path: Path) -> None:
+    """In a process of its own, without the type checks of the test suite."""
+    program = """
+import sys
+import sam_jax
+for call in (
+    lambda: sam_jax.load(None),
+    lambda: sam_jax.load(b"a.pt"),
+    lambda: sam_jax.save({"params": 1}, sys.argv[1]),
+    lambda: sam_jax.load("sam2.1-hiera-nano", image_size=512.0),
+    lambda: sam_jax.load("sam2.1-hiera-nano", image_size="512"),
+):
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        print(type(error).__name__, error)
+"""
+    path = tmp_path / "a.safetensors"
+    run = subprocess.run(
+        [sys.executable, "-c", program, path], check=True, capture_output=True, text=True
+    )
+    size = "ValueError image_size: only whole numbers from 1 to 8192 are possible, got "
+    accepted = "TypeError a model is a name (str) or a path (str or Path), got "
+    assert run.stdout.splitlines() == [
+        f"{accepted}None",
+        f"{accepted}b'a.pt'",
+        "TypeError save takes a sam_jax.Model, got dict",
+        f"{size}512.0",
+        f"{size}'512'",
+    ]
+    assert not path.exists()

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,21 @@ def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
         raise CheckpointError(
             f"{path} holds no SAM model: among its {len(arrays)} names none starts with "
             f"image_encoder. (official) or vision_encoder. (Hugging Face): {list(arrays)[:5]}"
+            + _hint(arrays)
         )
     params = from_official({name: _float32(name, array) for name, array in arrays.items()})
     config = config or identify(params, path)
     return Checkpoint(f"{container} with {scheme} names", config, params)
+
+
+def _hint(names: Iterable[str]) -> str:
+    """What probably happened to names in which a model can nearly be seen."""
+    for name in names:
+        if name.startswith("image_encoder/"):
+            return ". These are names of sam_jax, without the config that sam_jax.save writes"
+        if wrapped := re.match(r"(.+\.)(image|vision)_encoder\.", name):
+            return f". Save it again with the prefix {wrapped[1]!r} removed from the names"
+    return ""
 
 
 def _container(path: Path) -> str:

@@ -148,6 +148,7 @@ def _rename(
     state: Mapping[str, np.ndarray], table: list[tuple[str, str]], *, source: int
 ) -> dict[str, np.ndarray]:
     renamed: dict[str, np.ndarray] = {}
+    origin: dict[str, str] = {}
     for name, array in state.items():
         new = next(
             (
@@ -158,8 +159,8 @@ def _rename(
             name,
         )
         if new in renamed:
-            raise CheckpointError(f"{name!r} and another name in the file both mean {new!r}")
-        renamed[new] = array
+            raise CheckpointError(f"{origin[new]!r} and {name!r} both mean {new!r}")
+        renamed[new], origin[new] = array, name
     return renamed
 
 

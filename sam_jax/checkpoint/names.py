@@ -48,6 +48,7 @@ def from_official(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       CheckpointError: two names mean the same parameter.
     """
     ours: dict[str, np.ndarray] = {}
+    origin: dict[str, str] = {}
     for name, array in state.items():
         if name in _DROPPED:
             continue
@@ -55,7 +56,8 @@ def from_official(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if path.endswith("/weight"):
             path = path.removesuffix("weight") + ("kernel" if array.ndim > 1 else "scale")
         if path in ours:
-            raise CheckpointError(f"{name!r} and another name in the file both mean {path!r}")
+            raise CheckpointError(f"{origin[path]!r} and {name!r} both mean {path!r}")
+        origin[path] = name
         axes = _axes(path, array.ndim)
         ours[path] = array if axes is None else array.transpose(axes)
     return ours

@@ -42,8 +42,9 @@ def write_safetensors(
     """Write names -> arrays, under a temporary name and then renamed.
 
     Raises:
-      CheckpointError: the file cannot be written.
+      ValueError: the file cannot be written, or the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     # safetensors writes the buffer as it lies in memory, whatever the strides.
@@ -51,7 +52,10 @@ def write_safetensors(
     with replacing(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
-        save_file(contiguous, temporary, metadata=dict(metadata))
+        try:
+            save_file(contiguous, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # neither an OSError nor a ValueError
+            raise OSError(str(error)) from error
         temporary.chmod(mode)  # safetensors makes files that only their owner may read
 
 
@@ -84,7 +88,7 @@ def write(path: str | Path, config: Config, params: Mapping[str, Any]) -> None:
       params: our paths joined with "/" -> arrays.
 
     Raises:
-      CheckpointError: the file cannot be written.
+      ValueError: the file cannot be written, or the disk is full.
     """
     metadata = {"sam_jax": _VERSION, "config": config_json.to_json(config)}
     write_safetensors(path, params, metadata)

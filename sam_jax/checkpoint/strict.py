@@ -66,6 +66,18 @@ def merge(
     return unflatten({path: found[path] for path in wanted})
 
 
+def require_finite(params: Mapping[str, Any], source: object = "the checkpoint") -> None:
+    """Refuse damaged numbers, for which safetensors has no checksum.
+
+    Raises:
+      CheckpointError: listing every name with NaN or infinite values.
+    """
+    bad = [name for name, array in flatten(params).items() if not np.isfinite(array).all()]
+    if bad:
+        lines = _capped([f"- {name} has NaN or infinite values" for name in bad])
+        raise CheckpointError(f"{source} is damaged:\n  " + "\n  ".join(lines))
+
+
 def _capped(lines: list[str]) -> list[str]:
     rest = len(lines) - _LISTED
     return lines if rest <= 0 else [*lines[:_LISTED], f"{lines[0][0]} ... and {rest} more"]

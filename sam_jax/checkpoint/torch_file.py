@@ -10,12 +10,13 @@ import io
 import math
 import pickle
 import pickletools
+import reprlib
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -36,6 +37,7 @@ _DTYPES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 _MAX_INFLATED = 1 << 32  # bytes; only storages that someone compressed are ever inflated
+_MAX_DESCRIPTION = 1 << 26  # bytes of data.pkl and the like; that of a large model has 1e5
 _LOCAL_HEADER = 30  # bytes before the name in a zip member's own header
 
 
@@ -47,7 +49,8 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
     """A view of `storage`; the later arguments (requires_grad, hooks) mean nothing to us."""
     numbers = (offset, *size, *stride)
     if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise CheckpointError(f"ill-formed tensor: offset {offset!r}, {size!r}, strides {stride!r}")
+        view = reprlib.repr((offset, size, stride))  # tuples may nest without end
+        raise CheckpointError(f"ill-formed tensor: offset, shape and strides {view}")
     data = storage.data
     count = math.prod(size)
     if len(size) != len(stride):
@@ -68,9 +71,14 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
+def _ordered_dict() -> OrderedDict:
+    """Empty: PyTorch fills it later, and only then are the keys looked at."""
+    return OrderedDict()
+
+
 # The only names a pickle may use. Storage types stand for their element type.
 _GLOBALS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered_dict,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
@@ -100,6 +108,10 @@ class _Archive:
     def read(self, name: str) -> np.ndarray:
         """Bytes of a member, checked against the checksum in the zip directory."""
         info = self.find(name)
+        if info.file_size > _MAX_DESCRIPTION and not name.startswith("data/"):
+            raise CheckpointError(
+                f"{self.path}: {name!r} of {info.file_size} bytes describes more than any model has"
+            )
         if info.compress_type != zipfile.ZIP_STORED:
             if info.file_size > _MAX_INFLATED:
                 raise CheckpointError(
@@ -120,11 +132,33 @@ class _Archive:
         return np.asarray(data)
 
 
+def _checking_keys(opcode: bytes, keys: slice) -> Callable[[Any], None]:
+    """What fills a dict, after a look at the keys on the stack.
+
+    Hashing a tuple hashes what is in it: one nested 60 deep, from 200 bytes, would take for ever.
+    """
+    fill = pickle._Unpickler.dispatch[opcode[0]]  # type: ignore[unresolved-attribute]
+
+    def checked(unpickler: Any) -> None:
+        for key in unpickler.stack[keys]:
+            if not isinstance(key, str | int):
+                raise CheckpointError(
+                    f"{unpickler.archive.path} has a key of type {type(key).__name__}; those of a "
+                    "checkpoint are str or int"
+                )
+        fill(unpickler)
+
+    return checked
+
+
 class _Unpickler(pickle._Unpickler):  # type: ignore[unresolved-attribute]
     """Understands tensors and plain containers, refuses every other name.
 
-    The pure Python unpickler: the one in C allocates as much memory as a damaged file asks for.
+    The pure Python unpickler: the one in C allocates as much memory as a damaged file asks for, and
+    cannot be told to refuse an opcode.
     """
+
+    stack: list[Any]  # of the base class
 
     def __init__(self, archive: _Archive) -> None:
         super().__init__(io.BytesIO(archive.read("data.pkl").tobytes()), encoding="utf-8")
@@ -143,8 +177,9 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[unresolved-attribute]
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _location, count = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or type(count) is not int:
-            raise CheckpointError(f"{self.archive.path}: unknown storage {pid!r}")
+        known = kind == "storage" and isinstance(dtype, np.dtype)
+        if not known or type(key) is not str or type(count) is not int:
+            raise CheckpointError(f"{self.archive.path}: unknown storage {reprlib.repr(pid)}")
         if key not in self.storages:
             self.storages[key] = self.archive.read(f"data/{key}")
         data = self.storages[key]
@@ -154,6 +189,34 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[unresolved-attribute]
                 f"{count} elements of {dtype}"
             )
         return _Storage(data.view(dtype))
+
+    def load_build(self) -> None:
+        """Attributes: PyTorch gives a state dict its `_metadata`, which means nothing to us."""
+        self.stack.pop()
+        owner = self.stack[-1]
+        if type(owner) is not OrderedDict:
+            name = getattr(owner, "__name__", type(owner).__name__)
+            raise CheckpointError(
+                f"{self.archive.path} sets attributes of {name}, which a checkpoint of tensors "
+                "does not need; nothing was set"
+            )
+
+    def load_unneeded(self) -> None:
+        raise CheckpointError(
+            f"{self.archive.path} holds a set or bytearray, which a checkpoint does not need"
+        )
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # type: ignore[unresolved-attribute]
+        pickle.BUILD[0]: load_build,
+        pickle.EMPTY_SET[0]: load_unneeded,
+        pickle.FROZENSET[0]: load_unneeded,
+        pickle.ADDITEMS[0]: load_unneeded,
+        pickle.BYTEARRAY8[0]: load_unneeded,
+        pickle.SETITEM[0]: _checking_keys(pickle.SETITEM, slice(-2, -1)),
+        pickle.SETITEMS[0]: _checking_keys(pickle.SETITEMS, slice(None, None, 2)),
+        pickle.DICT[0]: _checking_keys(pickle.DICT, slice(None, None, 2)),
+    }
 
 
 def read(path: str | Path) -> Any:

@@ -131,6 +131,18 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     assert "conv1.weight" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("module.image_encoder.trunk.pos_embed", "the prefix 'module.' removed from the names"),
+        ("image_encoder/trunk/pos_embed", "names of sam_jax, without the config that sam_jax.save"),
+    ],
+)
+def test_names_that_are_nearly_right(name: str, hint: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "a.safetensors", {"x": np.zeros(1), name: np.zeros(1, np.float32)})
+    assert hint in read_error(path)
+
+
 def test_a_photo_called_pt(tmp_path: Path, docs_media: Path) -> None:
     photo = next(docs_media.glob("*.jpg")).read_bytes()
     (tmp_path / "photo.pt").write_bytes(photo)

@@ -60,3 +60,12 @@ def test_unknown_names_are_kept_for_the_comparison(recorded) -> None:
     theirs = recorded("hf", "sam-vit-base") | {"something.else": np.zeros(1)}
     theirs[FOURIER_COPY] = theirs[FOURIER]
     assert "something.else" in from_huggingface(theirs)
+
+
+def test_two_names_for_one_parameter_are_both_named(recorded) -> None:
+    theirs = recorded("hf", "sam2.1-hiera-tiny")
+    theirs[FOURIER_COPY] = theirs[FOURIER]
+    theirs["no_mem_embed"] = theirs["no_memory_embedding"]
+    message = "'no_memory_embedding' and 'no_mem_embed' both mean 'no_mem_embed'"
+    with pytest.raises(CheckpointError, match=message):
+        from_huggingface(theirs)

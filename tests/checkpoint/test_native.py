@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import ml_dtypes
@@ -72,3 +73,17 @@ def test_a_read_only_place(tmp_path: Path) -> None:
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(ValueError, match=r"cannot write .*folder\.safetensors: it is a folder"):
         native.write(tmp_path / "folder.safetensors", SAM2_1_HIERA_NANO, PARAMS)
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond
+    try:
+        with pytest.raises(ValueError, match=r"cannot write .*a\.safetensors: .*File too large"):
+            native.write_safetensors(path, {"w": np.zeros(10_000, np.float32)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == [path.name]

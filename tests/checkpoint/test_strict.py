@@ -46,3 +46,13 @@ def test_merge_caps_long_lists() -> None:
 def test_flatten_and_back() -> None:
     assert strict.unflatten(strict.flatten(EXPECTED)) == EXPECTED
     assert list(strict.flatten(EXPECTED)) == ["a/kernel", "b/c/scale", "d"]
+
+
+def test_damaged_numbers_are_named() -> None:
+    strict.require_finite(FOUND)
+    damaged = {"d": np.array([np.nan]), "b": {"c": np.array([1, np.inf])}, "a": np.zeros(2)}
+    with pytest.raises(CheckpointError) as error:
+        strict.require_finite(damaged, "x.pt")
+    assert str(error.value) == (
+        "x.pt is damaged:\n  - d has NaN or infinite values\n  - b/c has NaN or infinite values"
+    )

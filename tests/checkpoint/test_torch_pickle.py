@@ -133,6 +133,50 @@ def test_the_payload_would_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert os.listdir(tmp_path) == ["marker"]
 
 
+def test_attributes_of_a_state_dict_mean_nothing(tmp_path: Path) -> None:
+    state = glob("collections.OrderedDict") + b")R" + push("w") + tensor() + b"s"
+    read = read_pickle(tmp_path, state + push({"_metadata": {"": {"version": 1}}}) + b"b")
+    assert list(read) == ["w"] and not vars(read)
+
+
+@pytest.mark.parametrize("name", ["torch._utils._rebuild_tensor_v2", "collections.OrderedDict"])
+def test_attributes_of_anything_else_are_refused(name: str, tmp_path: Path) -> None:
+    function = torch_file._GLOBALS["torch._utils", "_rebuild_tensor_v2"]
+    state = b"N" + push({"__defaults__": (1, 2)}) + b"\x86"
+    with pytest.raises(CheckpointError, match=r"sets attributes of .*; nothing was set"):
+        read_pickle(tmp_path, glob(name) + state + b"b")
+    assert function.__defaults__ is None
+
+
+NESTED = push(()) + b"2\x86" * 60  # a tuple of 2 ** 60 tuples, by reference
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        (b"}" + NESTED + b"Ns", "a key of type tuple"),
+        (b"}(" + push("a") + b"N" + NESTED + b"Nu", "a key of type tuple"),
+        (b"(" + NESTED + b"Nd", "a key of type tuple"),
+        (glob("collections.OrderedDict") + b"]" + NESTED + b"N\x86a\x85R", "is damaged: TypeError"),
+        (b"\x8f(" + NESTED + b"\x90", "holds a set"),
+        (b"(" + NESTED + b"\x91", "holds a set"),
+        (b"\x96" + (1 << 50).to_bytes(8, "little"), "holds a set or bytearray"),
+        (tensor(offset=()).replace(push(()), NESTED, 1), "ill-formed tensor"),
+        (NESTED + b"Q", "is damaged|unknown storage"),
+        (b"(" + push("storage") + glob("torch.FloatStorage") + NESTED + b"NK\x06tQ", "unknown sto"),
+    ],
+)
+def test_short_pickles_that_mean_endless_work(attack: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read_pickle(tmp_path, attack)
+
+
+def test_a_description_beyond_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_file, "_MAX_DESCRIPTION", 100)
+    with pytest.raises(CheckpointError, match=r"'data\.pkl' of 104 bytes describes more than"):
+        read_pickle(tmp_path, push(None) + b"0N" * 50)
+
+
 @pytest.mark.parametrize(
     "attack",
     [

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,7 @@ def test_existing_files_of_a_folder_are_kept(
         ("out.pt", ["--to", "native"], "native ends in .safetensors"),
         ("out", ["--to", "official"], "official ends in .pt or .pth or .safetensors"),
         ("out.pt", ["--to", "hf"], "hf is a folder, or ends in .safetensors"),
+        ("out.bin", [], "hf is a folder, or ends in .safetensors; native ends in"),
         ("file", [], "file is a file, and hf is a folder"),
         ("folder.pt", ["--overwrite"], "it is a folder"),
     ],
@@ -230,6 +232,34 @@ def test_bad_outputs_are_found_out_before_reading(
     (tmp_path / "file").touch()
     (tmp_path / "folder.pt").mkdir()
     assert message in error_of(capsys, "not/there.pt", tmp_path / output, *options)
+
+
+def test_suffixes_in_capitals(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "a.PT")
+    convert(source, tmp_path / "b.SAFETENSORS")
+    assert detect.read(tmp_path / "a.PT").kind == "PyTorch file with official names"
+    assert detect.read(tmp_path / "b.SAFETENSORS").kind == "native safetensors file"
+
+
+def test_folders_with_a_dot(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.bin").mkdir()
+    for name in ("sam2.1-hf", "old.bin"):
+        convert(source, tmp_path / name)
+        assert detect.read(tmp_path / name).kind == "folder with Hugging Face names"
+
+
+@pytest.mark.parametrize("output", ["out.safetensors", "out.pt", "hf"])
+def test_a_full_disk_leaves_nothing(
+    output: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond
+    try:
+        message = error_of(capsys, source, tmp_path / output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"cannot write {tmp_path / output}" in message and "File too large" in message
+    assert os.listdir(tmp_path) == ["in.pt"]
 
 
 def test_missing_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
