@@ -25,8 +25,8 @@ ORACLE_PYTHON = $(call find_python,11)
 endif
 
 BIN := .venv/bin
-DEMO_IMAGE := docs/media/coffee.jpg
-DEMO_PROMPTS := --box 165,15,420,290 --point 366,284
+DEMO_IMAGE := docs/media/chelsea.jpg
+DEMO_PROMPTS := --box 135,80,215,150 --box 290,100,345,165 --box 225,225,290,275
 
 .PHONY: help
 help: ## this list
