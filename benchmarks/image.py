@@ -4,7 +4,7 @@
     python -m benchmarks.image --parts decoder-1 --dtypes float32 --rounds 20
 
 Both sides are separate processes with the same weights, inputs, cores and allocator, and take
-turns, one repetition each, so that a slow minute of the machine hits both. The ratio is peer by
+turns of at least 0.3 s, so that a slow minute of the machine hits both. The ratio is peer by
 ours: above 1 sam_jax is faster.
 """
 
@@ -57,7 +57,7 @@ class Options:
     """Which rows: encoder-tiny, encoder-base-plus, decoder-1, decoder-64, start-to-mask."""
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     rounds: int = 7
-    """Repetitions of each side, taking turns."""
+    """Turns of each side."""
     threads: int = 2
     peer: str = str(_ROOT / ".oracle" / "venv" / "bin" / "python")
     """Python that has the official code (`make oracle`)."""
