@@ -73,6 +73,8 @@ lint: .venv/.installed ## style, format and types
 
 .PHONY: oracle
 oracle: .oracle/.installed ## compare with the official PyTorch code (Python 3.11)
+	@# The tests skip without the official code; here it must be there.
+	.oracle/venv/bin/python -c "from convert import official; official.require()"
 	.oracle/venv/bin/pytest -m oracle
 
 .PHONY: clean
