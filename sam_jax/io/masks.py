@@ -99,6 +99,44 @@ def read_mask(
         if not np.isfinite(logits).all():
             raise ValueError(f"mask {path} holds logits that are not finite")
         return logits.astype(np.float32)
+    inside = _inside(values, path, image_hw)
+    low = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+    return PROMPT_LOGIT * (2 * np.asarray(low) - 1)
+
+
+def read_mask_picture(
+    path: str | os.PathLike, image_hw: tuple[int, int], *, number: int | None = None
+) -> Bool[np.ndarray, "h w"]:
+    """A mask of a picture's or a frame's own size from a file, true inside.
+
+    - A picture, or a .npy/.npz of booleans or integers, as `read_mask` takes them.
+    - A .npz that `write_npz` stored: of its `masks`, the one with the highest of its `ious`.
+    - A palette picture with several objects, as DAVIS has them: the pixels that hold `number`.
+
+    Args:
+      image_hw: height and width of the image.
+      number: which object of a palette picture that has more than one.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: neither a picture nor an array, low-resolution logits, of another size, empty, or
+        without `number`.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".npy", ".npz"):
+        values = _read_array(path, prefer="masks")
+    else:
+        values = _read_picture(path, number)
+    if np.issubdtype(values.dtype, np.floating):
+        raise ValueError(
+            f"mask {path} holds floats, but here a mask has the frame's size: save it as booleans"
+            " or as PNG"
+        )
+    return _inside(values, path, image_hw)
+
+
+def _inside(values: np.ndarray, path: Path, image_hw: tuple[int, int]) -> np.ndarray:
+    """What is brighter than half of the brightest; checks type, size, and that there is any."""
     if values.dtype != np.bool_ and not np.issubdtype(values.dtype, np.integer):
         raise ValueError(f"mask {path} must hold booleans, integers or floats, got {values.dtype}")
     if values.shape != tuple(image_hw):
@@ -109,17 +147,17 @@ def read_mask(
     inside = values > values.max() / 2
     if not inside.any():
         raise ValueError(f"mask {path} is empty: no pixel is set")
-    low = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
-    return PROMPT_LOGIT * (2 * np.asarray(low) - 1)
+    return inside
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def _read_picture(path: Path, number: int | None = None) -> np.ndarray:
+    """Brightness, or for a palette picture whether a pixel is inside."""
     with path.open("rb") as file:
         try:
             with Image.open(file) as stored:
                 picture = ImageOps.exif_transpose(stored)
                 if picture.mode in ("P", "1"):
-                    return np.asarray(picture) != 0
+                    return _of_number(np.asarray(picture), number)
                 if picture.mode == "I" or picture.mode.startswith("I;"):
                     return np.asarray(picture)
                 seen = np.asarray(picture.convert("LA"), np.int32)
@@ -128,16 +166,28 @@ def _read_picture(path: Path) -> np.ndarray:
     return seen[..., 0] * seen[..., 1]
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _of_number(values: np.ndarray, number: int | None) -> np.ndarray:
+    """Pixels of one object in a palette picture, or of all if `number` is None."""
+    found = np.unique(values[values != 0])
+    if number is None or len(found) < 2:
+        return values != 0
+    if number not in found:
+        some = ", ".join(str(value) for value in found[:8]) + (", ..." if len(found) > 8 else "")
+        raise ValueError(f"it holds the objects {some} and no {number}")
+    return values == number
+
+
+def _read_array(path: Path, *, prefer: str = "logits") -> np.ndarray:
+    """The array of a .npy, or of a .npz the one called `prefer` or the only one."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
             names = loaded.files
-            if "logits" not in names and len(names) != 1:
-                raise ValueError(f"it has arrays {names} and none is called logits")
-            values = loaded["logits" if "logits" in names else names[0]]
+            if prefer not in names and len(names) != 1:
+                raise ValueError(f"it has arrays {names} and none is called {prefer}")
+            values = loaded[prefer if prefer in names else names[0]]
             if "ious" in names and values.ndim == 3 and loaded["ious"].shape == values.shape[:1]:
                 return values[np.argmax(loaded["ious"])]
             return values

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
+from sam_jax.io.masks import read_mask, read_mask_picture, write_npz, write_png, write_rle
 from sam_jax.ops import rle
 
 SIZE = (48, 64)  # height, width
@@ -156,3 +156,49 @@ def test_files_refused(tmp_path):
     refused(tmp_path, r"shape \(48, 63\) \(height, width\), but the image has \(48, 64\)", "png")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
         read_mask(tmp_path / "nowhere.png", 16, SIZE)
+
+
+@pytest.mark.parametrize("kind", ["0/1", "bright and dim", "16 bit", "alpha", "palette"])
+def test_pictures_at_their_own_size(tmp_path, kind):
+    picture(kind).save(tmp_path / "a.png")
+    mask = read_mask_picture(tmp_path / "a.png", SIZE, number=7)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, MASK)
+
+
+def test_one_object_of_a_palette_picture(tmp_path):
+    values = np.zeros(SIZE, np.uint8)
+    values[:10] = 3
+    values[20:, 5:] = 8
+    image = Image.fromarray(values)
+    image.putpalette(bytes(range(256)) * 3)
+    image.save(tmp_path / "a.png")
+    for number in (3, 8):
+        found = read_mask_picture(tmp_path / "a.png", SIZE, number=number)
+        np.testing.assert_array_equal(found, values == number)
+    np.testing.assert_array_equal(read_mask_picture(tmp_path / "a.png", SIZE), values > 0)
+    with pytest.raises(ValueError, match=r"a\.png .*it holds the objects 3, 8 and no 1"):
+        read_mask_picture(tmp_path / "a.png", SIZE, number=1)
+
+
+def test_the_best_mask_of_an_npz(tmp_path):
+    masks = np.stack([~MASK, MASK])
+    ious = np.array([0.5, 0.75], np.float32)
+    write_npz(tmp_path / "a.npz", masks, ious, logits=np.zeros((2, 16, 16), np.float32))
+    np.testing.assert_array_equal(read_mask_picture(tmp_path / "a.npz", SIZE), MASK)
+    np.save(tmp_path / "a.npy", MASK)
+    np.testing.assert_array_equal(read_mask_picture(tmp_path / "a.npy", SIZE), MASK)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((16, 16), np.float32), "holds floats, but here a mask has the frame's size"),
+        (np.ones((16, 16), bool), r"shape \(16, 16\) \(height, width\), but the image has"),
+        (np.zeros(SIZE, bool), "is empty: no pixel is set"),
+    ],
+)
+def test_arrays_that_are_no_masks_of_the_size(tmp_path, values, message):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(ValueError, match=message):
+        read_mask_picture(tmp_path / "a.npy", SIZE)
