@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_POINT_FORM = "X,Y or X,Y,LABEL, such as 500,375 or 500,375,0"
+_BOX_FORM = "X0,Y0,X1,Y1, such as 75,275,1725,850"
+
 
 @dataclass(frozen=True)
 class TypedPrompts:
@@ -47,37 +50,45 @@ def parse_prompts(points: Sequence[str], boxes: Sequence[str], mask: Path | None
             f"{len(boxes)} boxes are {len(boxes)} objects, and {other} cannot say which it belongs"
             " to: give one --box, or run once for each object"
         )
-    clicks = [_point(text) for text in points]
+    clicks = [parse_point(text, what=f"--point {text!r}", form=_POINT_FORM) for text in points]
     return TypedPrompts(
         points=[[x, y] for x, y, _ in clicks],
         labels=[label for _, _, label in clicks],
-        boxes=[_box(text) for text in boxes],
+        boxes=[parse_box(text, what=f"--box {text!r}", form=_BOX_FORM) for text in boxes],
         mask=mask,
     )
 
 
-def _point(text: str) -> tuple[float, float, int]:
+def parse_point(text: str, *, what: str, form: str) -> tuple[float, float, int]:
+    """X,Y or X,Y,LABEL as x, y, label.
+
+    Args:
+      what: begins the message of a refusal, such as --point '500,375'.
+      form: what it must look like, with an example.
+
+    Raises:
+      ValueError: it does not; or a label that is not 0 or 1, or a coordinate that is not a finite
+        positive number.
+    """
     parts = text.split(",")
     if len(parts) not in (2, 3):
-        raise ValueError(f"--point {text!r} must be X,Y or X,Y,LABEL, such as 500,375 or 500,375,0")
-    x, y = _coordinates(parts[:2], f"--point {text!r}")
+        raise ValueError(f"{what} must be {form}")
+    x, y = _coordinates(parts[:2], what)
     label = parts[2].strip() if len(parts) == 3 else "1"
     if label not in ("0", "1"):
-        raise ValueError(
-            f"--point {text!r} has the label {label!r}: 1 is on the object, 0 is not part of it"
-        )
+        raise ValueError(f"{what} has the label {label!r}: 1 is on the object, 0 is not part of it")
     return x, y, int(label)
 
 
-def _box(text: str) -> list[float]:
+def parse_box(text: str, *, what: str, form: str) -> list[float]:
+    """X0,Y0,X1,Y1; arguments and refusals as of `parse_point`, and boxes without area."""
     parts = text.split(",")
     if len(parts) != 4:
-        raise ValueError(f"--box {text!r} must be X0,Y0,X1,Y1, such as 75,275,1725,850")
-    x0, y0, x1, y1 = box = _coordinates(parts, f"--box {text!r}")
+        raise ValueError(f"{what} must be {form}")
+    x0, y0, x1, y1 = box = _coordinates(parts, what)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(
-            f"--box {text!r} is empty or inverted: it is left,top,right,bottom, with X0 < X1 and"
-            " Y0 < Y1"
+            f"{what} is empty or inverted: it is left,top,right,bottom, with X0 < X1 and Y0 < Y1"
         )
     return box
 

@@ -156,24 +156,25 @@ def _read_picture(path: Path, number: int | None = None) -> np.ndarray:
         try:
             with Image.open(file) as stored:
                 picture = ImageOps.exif_transpose(stored)
-                if picture.mode in ("P", "1"):
-                    return _of_number(np.asarray(picture), number)
-                if picture.mode == "I" or picture.mode.startswith("I;"):
-                    return np.asarray(picture)
-                seen = np.asarray(picture.convert("LA"), np.int32)
+                mode = picture.mode
+                if mode in ("P", "1") or mode == "I" or mode.startswith("I;"):
+                    values = np.asarray(picture)
+                else:
+                    seen = np.asarray(picture.convert("LA"), np.int32)
+                    values = seen[..., 0] * seen[..., 1]
         except Exception as error:  # decoders raise whatever they trip over
             raise ValueError(f"mask {path} cannot be read as a picture: {error}") from error
-    return seen[..., 0] * seen[..., 1]
+    return _of_number(values, number, path) if mode in ("P", "1") else values
 
 
-def _of_number(values: np.ndarray, number: int | None) -> np.ndarray:
+def _of_number(values: np.ndarray, number: int | None, path: Path) -> np.ndarray:
     """Pixels of one object in a palette picture, or of all if `number` is None."""
     found = np.unique(values[values != 0])
     if number is None or len(found) < 2:
         return values != 0
     if number not in found:
         some = ", ".join(str(value) for value in found[:8]) + (", ..." if len(found) > 8 else "")
-        raise ValueError(f"it holds the objects {some} and no {number}")
+        raise ValueError(f"mask {path} holds the objects {some} and no {number}")
     return values == number
 
 

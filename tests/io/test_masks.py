@@ -177,7 +177,7 @@ def test_one_object_of_a_palette_picture(tmp_path):
         found = read_mask_picture(tmp_path / "a.png", SIZE, number=number)
         np.testing.assert_array_equal(found, values == number)
     np.testing.assert_array_equal(read_mask_picture(tmp_path / "a.png", SIZE), values > 0)
-    with pytest.raises(ValueError, match=r"a\.png .*it holds the objects 3, 8 and no 1"):
+    with pytest.raises(ValueError, match=r"a\.png holds the objects 3, 8 and no 1"):
         read_mask_picture(tmp_path / "a.png", SIZE, number=1)
 
 
