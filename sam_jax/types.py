@@ -1,16 +1,17 @@
 """Every pytree that crosses a function boundary. No logic.
 
-Letters: b images; o objects or prompts per image; n = b * o (object fastest); p points; s sparse
-prompt tokens; m candidate masks; h w image-embedding grid (stride 16); H W model input; hm wm
-low-resolution mask grid (stride 4); c channels; d embedding width. Coordinates are xy in pixels of
-the model input unless a name says otherwise. Values before a sigmoid are called logits.
+Letters: b images or videos; o objects or prompts per image; n = b * o (object fastest); t frames;
+p points; s sparse prompt tokens; m candidate masks; k memory slots; q pointer slots; e memory
+width; h w image-embedding grid (stride 16); H W model input; hm wm low-resolution mask grid
+(stride 4); c channels; d embedding width. Coordinates are xy in pixels of the model input unless a
+name says otherwise. Values before a sigmoid are called logits.
 """
 
 from typing import Any
 
 import flax.linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, BFloat16, Bool, Float, Int
 
 # Point labels. Upstream knows -1 to 3; PAD is ours: a slot that no attention sees.
 PAD = -2
@@ -45,7 +46,8 @@ class Prompts:
     Attributes:
       points: xy in pixels of the model input, pixel (0, 0) covering 0..1; ignored where PAD.
       labels: PAD, NOT_A_POINT, BACKGROUND, FOREGROUND, BOX_TOP_LEFT or BOX_BOTTOM_RIGHT.
-      mask: logits of an earlier mask, used where `has_mask`; k = n, or 1 when shared by all.
+      mask: logits of an earlier mask, used where `has_mask`; k = n, 1 when shared by all, or 0 when
+        nobody has one.
       has_mask: whether `mask` is a prompt; same leading size as `mask`.
     """
 
@@ -98,3 +100,149 @@ class Masks:
     iou: Float[Array, "n m"]
     token: Float[Array, "n m d"]
     object_logit: Float[Array, " n"]
+
+
+@struct.dataclass
+class MemoryBank:
+    """What is remembered of n tracked objects: of fixed size, however long the video.
+
+    Slots 0 to c - 1 hold prompted frames (the same ones in both parts), the rest are rings: of the
+    last frames, and a longer one of their pointers. A slot knows its frame; nothing is counted.
+
+    Attributes:
+      features: memory maps.
+      frame: which frame a slot of `features` holds; -1 is empty.
+      pointers: object pointers.
+      pointer_frame: which frame a slot of `pointers` holds; -1 is empty.
+      num_prompted: prompted frames written so far; more than c, and the oldest have left.
+    """
+
+    features: BFloat16[Array, "n k h w e"]
+    frame: Int[Array, "n k"]
+    pointers: Float[Array, "n q d"]
+    pointer_frame: Int[Array, "n q"]
+    num_prompted: Int[Array, " n"]
+
+
+@struct.dataclass
+class Recall:
+    """Which slots of a bank one frame attends to, and how they are told apart in time.
+
+    Attributes:
+      valid: the memory map counts.
+      time: row of the table of temporal encodings: 0 for the frame just before, the last row for
+        prompted frames.
+      pointer_valid: the pointer counts.
+      pointer_age: frames since the pointer was made, in the direction of tracking, as a fraction of
+        the longest age that the pointer ring can hold in a video of that length.
+    """
+
+    valid: Bool[Array, "n k"]
+    time: Int[Array, "n k"]
+    pointer_valid: Bool[Array, "n q"]
+    pointer_age: Float[Array, "n q"]
+
+
+@struct.dataclass
+class MemoryTokens:
+    """What a frame reads: maps, which turn with their grid position, and pointers, which do not.
+
+    Attributes:
+      maps, pointers: keys before projection and position, and values.
+      maps_pe, pointers_pe: added to the keys only.
+      maps_valid, pointers_valid: false where a map or a pointer token holds nothing.
+    """
+
+    maps: Float[Array, "n k t e"]
+    maps_pe: Float[Array, "n k t e"]
+    maps_valid: Bool[Array, "n k"]
+    pointers: Float[Array, "n s e"]
+    pointers_pe: Float[Array, "n s e"]
+    pointers_valid: Bool[Array, "n s"]
+
+
+@struct.dataclass
+class VideoState:
+    """Everything that tracking carries from frame to frame.
+
+    Every leaf has the objects first, so that one sharding of the leading axis fits all.
+
+    Attributes:
+      frame: index of the frame to be tracked next.
+      direction: 1 forward, -1 backward.
+      num_frames: length of the video, from which the time scale of pointers follows; any number
+        from 16 on means the same.
+    """
+
+    bank: MemoryBank
+    frame: Int[Array, " n"]
+    direction: Int[Array, " n"]
+    num_frames: Int[Array, " n"]
+
+
+@struct.dataclass
+class FrameInput:
+    """One frame of b videos, encoded, and what was asked on it.
+
+    Attributes:
+      features: of b images.
+      prompts: of n = b * o objects; looked at where `prompted`. At least two point slots.
+      prompted: a click, box or earlier mask was given for this object on this frame.
+      correcting: the prompt corrects a track: the frame is seen in the light of the memory. Else
+        the prompt alone says what the object is.
+    """
+
+    features: ImageFeatures
+    prompts: Prompts
+    prompted: Bool[Array, " n"]
+    correcting: Bool[Array, " n"]
+
+
+@struct.dataclass
+class FrameOutput:
+    """Answer for each object of one frame.
+
+    Attributes:
+      logits: low-resolution mask logits; -1024 everywhere where the object is absent.
+      iou: predicted IoU of the mask; 1 for a mask that was given.
+      object_logit: > 0 where the object is in the frame; -1024 for a slot without an object.
+    """
+
+    logits: Float[Array, "n hm wm"]
+    iou: Float[Array, " n"]
+    object_logit: Float[Array, " n"]
+
+
+@struct.dataclass
+class FrameMemory:
+    """What the bank keeps of one frame of each object."""
+
+    features: BFloat16[Array, "n h w e"]
+    pointer: Float[Array, "n d"]
+
+
+@struct.dataclass
+class ObjectAnswer:
+    """The mask found for each object of a frame, before holes are filled, and its pointer."""
+
+    logits: Float[Array, "n hm wm"]
+    iou: Float[Array, " n"]
+    object_logit: Float[Array, " n"]
+    pointer: Float[Array, "n d"]
+
+
+@struct.dataclass
+class ObjectInput:
+    """Objects on one frame, and what is to be done with each.
+
+    Attributes:
+      with_memory: the frame is seen in the light of the memory.
+      busy: false where there is nothing to do.
+    """
+
+    bank: MemoryBank
+    recall: Recall
+    prompts: Prompts
+    prompted: Bool[Array, " n"]
+    with_memory: Bool[Array, " n"]
+    busy: Bool[Array, " n"]

@@ -54,7 +54,7 @@ class MaskDecoder(nn.Module):
 
     def __call__(
         self,
-        embed: Float[Array, "h w d"],
+        embed: Float[Array, "*n h w d"],
         high_res: tuple[Array, ...],
         position: Float[Array, "h w d"],
         prompts: PromptTokens,
@@ -62,12 +62,12 @@ class MaskDecoder(nn.Module):
         """Masks of several prompts on one image.
 
         Args:
-          embed: image embedding, stride 16.
+          embed: image embedding, stride 16: one for all prompts, or as each of them sees it.
           high_res: skips at stride 4 and 8 for SAM 2, () for SAM 1.
           position: Fourier code of the embedding's cells.
         """
         n = prompts.sparse.shape[0]
-        h, w, d = embed.shape
+        h, w, d = embed.shape[-3:]
         learned = [self.iou_token, self.mask_tokens]
         if self.config.object_score:
             learned.insert(0, self.obj_score_token)

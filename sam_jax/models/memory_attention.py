@@ -2,6 +2,13 @@
 
 Upstream: sam2/modeling/memory_attention.py, MemoryAttention; sam2/modeling/sam/transformer.py,
 RoPEAttention.
+
+Differences from upstream, all exact:
+- softmax(S) (M W + b) = (softmax(S) M) W + b: the product with the scores has the memory's few
+  columns, not d, and the value projection comes after it.
+- empty slots are masked, and skipped where there is one object: the memory has one shape always.
+- keys are read in chunks with a running maximum, so that the scores of 4096 x 28,736 tokens never
+  exist at once.
 """
 
 import flax.linen as nn
@@ -9,13 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from sam_jax.models.layers import LayerNorm, Linear
 from sam_jax.ops.attention import attend
 from sam_jax.ops.position import rope_tables, rotate
+from sam_jax.types import MemoryTokens
 
 Tables = tuple[np.ndarray, np.ndarray]  # cosines and sines, constants of the grid
+
+_CHUNK = 1024  # keys per scan step
+_NOTHING = -1e30  # a score below all others, but finite: an object without any memory gets zeros
 
 
 class RopeAttention(nn.Module):
@@ -36,26 +47,66 @@ class RopeAttention(nn.Module):
         return self.out_proj(out[:, :, 0])
 
     def to_memory(
-        self,
-        x: Float[Array, "n t d"],
-        memory: Float[Array, "n k e"],
-        memory_pe: Float[Array, "n k e"],
-        valid: Bool[Array, "n k"],
-        *,
-        spatial: int,
-        tables: Tables,
+        self, x: Float[Array, "n t d"], memory: MemoryTokens, tables: Tables
     ) -> Float[Array, "n t d"]:
-        """Read `memory`, whose first `spatial` tokens are whole grids and turn; the rest do not."""
-        q = rotate(self.q_proj(x), *tables) * self.dim**-0.5
-        k = self.k_proj(memory + memory_pe)
-        n, t = x.shape[:2]
-        grids = rotate(k[:, :spatial].reshape(n, -1, t, self.dim), *tables)
-        k = jnp.concatenate([grids.reshape(n, spatial, self.dim), k[:, spatial:]], 1)
-        scores = jnp.einsum("ntd,nkd->ntk", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(jnp.where(valid[:, None], scores, -jnp.inf), -1)
-        # softmax(S) (M W + b) = (softmax(S) M) W + b, exactly: the product has e columns, not d.
-        out = jnp.einsum("ntk,nke->nte", weights.astype(memory.dtype), memory)
+        q = rotate(self.q_proj(x), *tables) * jnp.asarray(self.dim**-0.5, x.dtype)
+        keys = rotate(self.k_proj(memory.maps + memory.maps_pe), *tables)  # [n k t d]
+        pointer_keys = self.k_proj(memory.pointers + memory.pointers_pe)
+        out = _read(q, keys, pointer_keys, memory)
         return self.out_proj(self.v_proj(out))
+
+
+def _read(
+    q: Float[Array, "n t d"],
+    keys: Float[Array, "n k t d"],
+    pointer_keys: Float[Array, "n s d"],
+    memory: MemoryTokens,
+) -> Float[Array, "n t e"]:
+    """Average of the memory's values, weighted by softmax(q keys^T).
+
+    Scores are kept as [keys, queries]: the softmax then runs along the rows of memory.
+    """
+    n, _, t, d = keys.shape
+    chunk = min(t, _CHUNK)
+    while t % chunk:
+        chunk -= 1
+    dtype = q.dtype
+    q = jax.lax.optimization_barrier(q.swapaxes(1, 2))  # [n d t]
+
+    def with_ones(values: Array) -> Array:  # a row of ones makes the product return the sums, too
+        return jnp.concatenate([values, jnp.ones_like(values[..., :1])], -1).swapaxes(-1, -2)
+
+    def update(carry: tuple, keys: Array, values: Array, valid: Array | None) -> tuple:
+        peak, total = carry
+        scores = jnp.matmul(keys, q, preferred_element_type=jnp.float32)  # [n chunk t]
+        if valid is not None:
+            scores = jnp.where(valid[..., None], scores, -jnp.inf)
+        new_peak = jnp.maximum(peak, scores.max(1, keepdims=True))
+        weights = jnp.exp(scores - new_peak).astype(dtype)
+        read = jnp.matmul(values, weights, preferred_element_type=jnp.float32)
+        return new_peak, total * jnp.exp(peak - new_peak) + read
+
+    def step(carry: tuple, slot: tuple[Array, Array, Array]) -> tuple:
+        keys, values, valid = slot
+        if n > 1:
+            return update(carry, keys, values, valid[:, None]), None
+        return jax.lax.cond(
+            valid[0], lambda c: update(c, keys, values, None), lambda c: c, carry
+        ), None
+
+    start = (
+        jnp.full((n, 1, t), _NOTHING, jnp.float32),
+        jnp.zeros((n, memory.maps.shape[-1] + 1, t), jnp.float32),
+    )
+    carry = update(start, pointer_keys, with_ones(memory.pointers), memory.pointers_valid)
+    chunks = (
+        keys.reshape(n, -1, chunk, d).swapaxes(0, 1),
+        with_ones(memory.maps.reshape(n, -1, chunk, memory.maps.shape[-1])).swapaxes(0, 1),
+        jnp.repeat(memory.maps_valid, t // chunk, 1).swapaxes(0, 1),
+    )
+    (_, total), _ = jax.lax.scan(step, carry, chunks)
+    out = total[:, :-1] / jnp.maximum(total[:, -1:], jnp.finfo(jnp.float32).tiny)
+    return out.swapaxes(1, 2).astype(dtype)
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -71,6 +122,13 @@ class MemoryAttentionLayer(nn.Module):
         self.linear1 = Linear(self.dim, self.mlp_dim)
         self.linear2 = Linear(self.mlp_dim, self.dim)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(epsilon=1e-5) for _ in range(3))
+
+    def __call__(
+        self, x: Float[Array, "n t d"], memory: MemoryTokens, tables: Tables
+    ) -> Float[Array, "n t d"]:
+        x = x + self.self_attn.to_itself(self.norm1(x).astype(x.dtype), tables)
+        x = x + self.cross_attn_image.to_memory(self.norm2(x).astype(x.dtype), memory, tables)
+        return x + self.linear2(nn.relu(self.linear1(self.norm3(x).astype(x.dtype))))
 
 
 class MemoryAttention(nn.Module):
@@ -92,34 +150,13 @@ class MemoryAttention(nn.Module):
         self,
         frame: Float[Array, "n h w d"],
         frame_pe: Float[Array, "h w d"],
-        memory: Float[Array, "n k e"],
-        memory_pe: Float[Array, "n k e"],
-        valid: Bool[Array, "n k"],
-        *,
-        spatial: int,
+        memory: MemoryTokens,
     ) -> Float[Array, "n h w d"]:
-        """Features of the frame, conditioned on the memory.
-
-        Args:
-          memory: flattened memory maps, then pointer tokens.
-          memory_pe: added to the keys only.
-          valid: false for memory tokens that hold nothing; at least one must be true.
-          spatial: how many of the memory tokens are maps (a multiple of h w).
-        """
+        """Features of the frame, conditioned on the memory; a memory without tokens reads as 0."""
         n, h, w, d = frame.shape
         tables = rope_tables(h, w, d)
         x = (frame + 0.1 * frame_pe).astype(self.dtype).reshape(n, h * w, d)
-        memory, memory_pe = memory.astype(self.dtype), memory_pe.astype(self.dtype)
+        memory = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(self.dtype), memory)
         for layer in self.layers:
-            x = x + layer.self_attn.to_itself(layer.norm1(x).astype(x.dtype), tables)
-            x = x + layer.cross_attn_image.to_memory(
-                layer.norm2(x).astype(x.dtype),
-                memory,
-                memory_pe,
-                valid,
-                spatial=spatial,
-                tables=tables,
-            )
-            y = layer.norm3(x).astype(x.dtype)
-            x = x + layer.linear2(nn.relu(layer.linear1(y)))
+            x = layer(x, memory, tables)
         return self.norm(x).astype(x.dtype).reshape(n, h, w, d)

@@ -102,12 +102,13 @@ class MemoryEncoder(nn.Module):
         self.out_proj = Linear(self.dim, self.memory_dim, conv=True)
 
     def __call__(
-        self, embed: Float[Array, "n h w d"], mask: Float[Array, "n H W 1"]
+        self, embed: Float[Array, "k h w d"], mask: Float[Array, "n H W 1"]
     ) -> Float[Array, "n h w e"]:
         """The memory of a frame.
 
         Args:
-          embed: raw stride-16 features, without the no-memory embedding.
+          embed: raw stride-16 features, without the no-memory embedding; k = n, or 1 for objects of
+            one frame.
           mask: what the caller made of the mask at model input size (scaled probabilities).
         """
         x = self.pix_feat_proj(embed.astype(self.dtype)) + self.mask_downsampler(mask)

@@ -91,7 +91,8 @@ class PromptEncoder(nn.Module):
         return jnp.where(labels == PAD, 0, code)
 
     def _mask(self, prompts: Prompts) -> Float[Array, "k h w d"]:
-        shape = (prompts.mask.shape[0], self.grid, self.grid, self.dim)
+        k = prompts.mask.shape[0]
+        shape = (max(k, 1), self.grid, self.grid, self.dim)
         absent = jnp.broadcast_to(self.no_mask_embed.astype(self.dtype), shape)
 
         def embed() -> Array:
@@ -100,6 +101,10 @@ class PromptEncoder(nn.Module):
                 x = layer(x).astype(self.dtype)
             return jnp.where(prompts.has_mask[:, None, None, None], x, absent)
 
-        if self.is_initializing():
+        if k == 0:
+            return absent
+        # Several masks are computed always: whether one of them is given is not known to a device
+        # that holds some of them.
+        if self.is_initializing() or k > 1:
             return embed()
         return jax.lax.cond(prompts.has_mask.any(), embed, lambda: absent)

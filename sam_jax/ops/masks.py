@@ -96,20 +96,22 @@ def fill_holes_and_sprinkles(
     max_hole_area: float | int,
     max_sprinkle_area: float | int,
     threshold: float | int | Float[Array, ""] = 0.0,
+    margin: float = 10.0,
 ) -> Float[Array, "*batch h w"]:
     """Fills small holes of a mask and removes small islands.
 
     Components of the background (logits <= threshold) of at most `max_hole_area` pixels become
-    threshold + 10, components of the original foreground of at most `max_sprinkle_area` pixels
-    become threshold - 10. The areas are Python numbers: 0 leaves that half out of the program.
-    Upstream: sam2/utils/transforms.py, postprocess_masks (there only on GPUs).
+    threshold + margin, components of the original foreground of at most `max_sprinkle_area` pixels
+    become threshold - margin. The areas are Python numbers: 0 leaves that half out of the program.
+    Upstream: sam2/utils/transforms.py, postprocess_masks, and with a margin of 0.1
+    sam2/utils/misc.py, fill_holes_in_mask_scores (there only on GPUs).
     """
     inside = logits > threshold
     result = logits
     if max_hole_area > 0:
         areas = component_areas(label_components(~inside))
-        result = jnp.where(~inside & (areas <= max_hole_area), threshold + 10.0, result)
+        result = jnp.where(~inside & (areas <= max_hole_area), threshold + margin, result)
     if max_sprinkle_area > 0:
         areas = component_areas(label_components(inside))
-        result = jnp.where(inside & (areas <= max_sprinkle_area), threshold - 10.0, result)
+        result = jnp.where(inside & (areas <= max_sprinkle_area), threshold - margin, result)
     return result

@@ -48,6 +48,16 @@ def sine_grid(height: int, width: int, dim: int) -> Float[np.ndarray, "h w dim"]
     return np.concatenate([y, x], -1).astype(np.float32)
 
 
+def sine_line(position: Float[Array, "*n"], dim: int) -> Float[Array, "*n dim"]:
+    """1-D sine encoding: all sines, then all cosines; temperature 10000. float32.
+
+    Upstream: sam2_utils.py, get_1d_sine_pe.
+    """
+    half = dim // 2
+    phase = position[..., None] / 10000 ** (2 * (np.arange(half, dtype=np.float32) // 2) / half)
+    return jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
+
+
 def rope_tables(
     height: int, width: int, dim: int
 ) -> tuple[Float[np.ndarray, "t f"], Float[np.ndarray, "t f"]]:

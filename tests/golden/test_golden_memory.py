@@ -1,9 +1,11 @@
 """Memory encoder, memory attention and object pointers at tiny width, against the official code."""
 
+import jax
 import numpy as np
 import pytest
 
 from sam_jax.ops.position import sine_grid
+from sam_jax.types import MemoryTokens
 
 
 def test_golden_memory_encoder(golden) -> None:
@@ -14,19 +16,36 @@ def test_golden_memory_encoder(golden) -> None:
 
 
 def test_golden_memory_attention(golden) -> None:
+    """One object at a time (empty slots are skipped) and both at once (empty slots are masked)."""
     case = golden("memory_attention", "two_maps")
-    x = case.inputs
+    x, spatial = case.inputs, case.extra["spatial"]
     n, cells, d = x["frame"].shape
     side = int(cells**0.5)
-    frame = case.run(
-        lambda m, *a: m.memory_attention(*a, spatial=case.extra["spatial"]),
-        x["frame"].reshape(n, side, side, d),
-        x["frame_pe"].reshape(side, side, d),
-        x["memory"],
-        np.broadcast_to(x["memory_pe"], x["memory"].shape),
-        np.ones(x["memory"].shape[:2], bool),
-    )
-    case.check(frame=frame.reshape(n, cells, d))
+    random = np.random.default_rng(0)
+
+    def tokens(name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Maps with an empty slot in the middle, pointers with an empty one at the end."""
+        values = np.broadcast_to(x[name], x["memory"].shape)
+        width = values.shape[-1]
+        maps = values[:, :spatial].reshape(n, -1, cells, width)
+        empty = random.normal(size=(n, 1, cells, width)).astype(np.float32)
+        pointers = np.concatenate([values[:, spatial:], empty[:, 0, :1]], 1)
+        return np.concatenate([maps[:, :1], empty, maps[:, 1:]], 1), pointers
+
+    (maps, pointers), (maps_pe, pointers_pe) = tokens("memory"), tokens("memory_pe")
+    maps_valid = np.tile(np.arange(maps.shape[1]) != 1, (n, 1))
+    pointers_valid = np.tile(np.arange(pointers.shape[1]) < pointers.shape[1] - 1, (n, 1))
+    memory = MemoryTokens(maps, maps_pe, maps_valid, pointers, pointers_pe, pointers_valid)
+
+    def read(frame: np.ndarray, memory: MemoryTokens) -> np.ndarray:
+        position = x["frame_pe"].reshape(side, side, d)
+        out = case.run(lambda m, *a: m.memory_attention(*a), frame, position, memory)
+        return np.asarray(out).reshape(-1, cells, d)
+
+    frame = x["frame"].reshape(n, side, side, d)
+    case.check(frame=read(frame, memory))
+    one = [read(frame[i : i + 1], jax.tree.map(lambda a: a[i : i + 1], memory)) for i in range(n)]
+    case.check(frame=np.concatenate(one))
 
 
 @pytest.mark.parametrize("name", ["project", "time"])
