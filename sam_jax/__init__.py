@@ -1,7 +1,9 @@
 """Segment Anything (SAM 1, SAM 2, SAM 2.1) in JAX and Flax."""
 
+from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
 from sam_jax.predictors.image import ImagePredictor
+from sam_jax.predictors.stream import Stream, Tracked
 from sam_jax.types import Model
 
-__all__ = ["ImagePredictor", "Model", "load", "save"]
+__all__ = ["ImagePredictor", "Model", "Stream", "TrackOptions", "Tracked", "load", "save"]

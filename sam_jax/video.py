@@ -235,19 +235,8 @@ def track(
     return state, jax.tree.map(lambda *x: jnp.concatenate(x), output, rest)
 
 
-@partial(jax.jit, static_argnames="options", donate_argnames="state")
-def _encode_and_step(
-    model: Model,
-    state: VideoState,
-    image: Shaped[Array, "b H W 3"],
-    prompts: Prompts,
-    prompted: Bool[Array, " n"],
-    correcting: Bool[Array, " n"],
-    *,
-    options: TrackOptions,
-) -> tuple[VideoState, FrameOutput]:
-    features = encode_frames(model, image)
-    return step(model, state, FrameInput(features, prompts, prompted, correcting), options)
+jit_encode = jax.jit(encode_frames)
+jit_step = partial(jax.jit, static_argnames="options", donate_argnames="state")(step)
 
 
 def stream(
@@ -269,9 +258,8 @@ def stream(
       The state and the answers after each frame.
     """
     for image, prompts, prompted, correcting in frames:
-        state, output = _encode_and_step(
-            model, state, image, prompts, prompted, correcting, options=options
-        )
+        inputs = FrameInput(jit_encode(model, image), prompts, prompted, correcting)
+        state, output = jit_step(model, state, inputs, options=options)
         yield state, output
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 
 from sam_jax.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PAD, Prompts
 
-_POINT_BUCKETS = (1, 2, 4, 8, 16, 32)
-_PROMPT_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+POINT_BUCKETS = (1, 2, 4, 8, 16, 32)
+PROMPT_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _LABELS = (NOT_A_POINT, 0, 1, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT)
 
 
@@ -190,8 +191,8 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
     o and the number of points are rounded up to a bucket, so that clicking compiles a handful of
     programs. A padded prompt repeats nothing: its points are PAD and its masks are discarded.
     """
-    o = bucket(max(len(p.points) for p in prompts), _PROMPT_BUCKETS)
-    slots = bucket(max(p.points.shape[1] for p in prompts), _POINT_BUCKETS)
+    o = bucket(max(len(p.points) for p in prompts), PROMPT_BUCKETS)
+    slots = bucket(max(p.points.shape[1] for p in prompts), POINT_BUCKETS)
     b = len(prompts)
     points = np.zeros((b, o, slots, 2), np.float32)
     labels = np.full((b, o, slots), PAD, np.int32)
@@ -214,3 +215,57 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
         mask=jnp.asarray(mask.reshape(-1, mask_size, mask_size, 1)),
         has_mask=jnp.asarray(has_mask.reshape(-1)),
     )
+
+
+def fill_slots(prompts: dict[int, PromptArrays], shape: tuple[int, int], mask_size: int) -> Prompts:
+    """Clicks and boxes of some objects among slots for many, without masks.
+
+    Args:
+      prompts: of one object each, by slot.
+      shape: number of slots, of points an object.
+    """
+    points = np.zeros((*shape, 2), np.float32)
+    labels = np.full(shape, PAD, np.int32)
+    for slot, prompt in prompts.items():
+        count = prompt.labels.shape[1]
+        points[slot, :count], labels[slot, :count] = prompt.points[0], prompt.labels[0]
+    return Prompts(
+        points=jnp.asarray(points),
+        labels=jnp.asarray(labels),
+        mask=jnp.zeros((0, mask_size, mask_size, 1)),
+        has_mask=jnp.zeros(0, bool),
+    )
+
+
+def check_mask(mask: object, hw: tuple[int, int] | None) -> Bool[np.ndarray, "h w"]:
+    """A mask that says what an object is: bool, or 0 and 1.
+
+    Args:
+      hw: height and width it must have; None for any.
+
+    Raises:
+      ValueError: another shape, or other values.
+    """
+    array = np.asarray(mask)
+    if array.ndim != 2 or array.size == 0 or (hw is not None and array.shape != tuple(hw)):
+        wanted = "[h, w]" if hw is None else f"{list(hw)}, the size of the frames"
+        raise ValueError(f"mask must have shape {wanted}, got {list(array.shape)}")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"mask must be bool or hold only 0 and 1, got {array.dtype} from {array.min()} to "
+            f"{array.max()}: compare it with a threshold first"
+        )
+    return array.astype(bool)
+
+
+def resize_mask(mask: Bool[np.ndarray, "h w"], side: int) -> Float[np.ndarray, "side side"]:
+    """A mask at the model input's size, 0 or 1: bilinear with antialiasing, at least half covered.
+
+    Upstream: SAM2VideoPredictor.add_new_mask.
+    """
+    if mask.shape == (side, side):
+        return mask.astype(np.float32)
+    covered = Image.fromarray(mask.astype(np.float32)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+    return (np.asarray(covered) >= 0.5).astype(np.float32)
