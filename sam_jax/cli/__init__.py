@@ -90,11 +90,92 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Track:
+    r"""Follow what the prompts point at through a video.
+
+    A prompt begins with the number of its frame, from 0, and may end with the number of its object,
+    from 1: --point 12:500,375@2 is a click on frame 12 on object 2. Without @ it is object 1.
+    Several clicks and a box for one object on one frame belong together; prompts on later frames
+    correct the object. Coordinates are pixels from the top left corner of the frame as players show
+    it.
+
+    Tracking begins on the first frame with a prompt and goes to the end, or with --reverse begins
+    on the last one and goes back to frame 0. The results cover the frames gone through, in forward
+    order, with the predicted IoU and the probability that the object is there in a CSV file.
+
+    A click on frame 0, and a video with the masks drawn on it (out.mp4, out.csv):
+      sam-jax track bedroom.mp4 --point 0:210,350 --output out.mp4
+
+    Two objects, the second by a box on frame 40, as DAVIS has them (out/00000.png, out/scores.csv):
+      sam-jax track bedroom.mp4 --point 0:210,350 --box 40:300,0,500,400@2 \
+          --output out
+
+    A folder of pictures, with the mask of a frame in the middle, both ways:
+      sam-jax track frames/ --mask 50:mask.png --both-ways --output out.json
+
+    A camera, until Ctrl-C, with another model:
+      sam-jax track 0 --box 0:200,100,440,380 --model sam2.1-hiera-tiny
+    """
+
+    video: Annotated[Positional[str], arg(metavar="VIDEO", help_behavior_hint="(required)")]
+    """A file, a folder of numbered JPEG or PNG frames, or the number of a camera."""
+    point: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="FRAME:X,Y[,0|1][@OBJ]", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """A click, on the object (1, the default) or on what does not belong to it (0)."""
+    box: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="FRAME:X0,Y0,X1,Y1[@OBJ]", help_behavior_hint="(repeatable)"),
+    ] = ()
+    """A box around the object: left, top, right, bottom."""
+    mask: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="FRAME:FILE[@OBJ]",
+            help_behavior_hint="(repeatable)",
+            help="The object's mask: a picture of the frame's size, bright inside (of a palette"
+            " picture with several numbers, the pixels that hold OBJ); or a .npz or .npy.",
+        ),
+    ] = ()
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
+    """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
+    output: Annotated[Path, arg(metavar="FILE|DIR")] = Path("tracked.mp4")
+    """A video (.mp4), run-length codes (.json), or a folder; folders are created if need be."""
+    format: Annotated[
+        Literal["video", "palette", "png", "npz", "rle"] | None,
+        arg(
+            metavar="{video,palette,png,npz,rle}",
+            help_behavior_hint="(default: by --output; palette for a folder)",
+            help="In a folder: overlay.mp4; or a PNG a frame, whose pixels are object numbers"
+            " (DAVIS); or a PNG a frame and object (DIR/001/00000.png); or an npz a frame with"
+            " masks, scores and low-resolution logits; or masks.json with COCO run-length codes.",
+        ),
+    ] = None
+    reverse: bool = False
+    """From the last frame with a prompt back to frame 0."""
+    both_ways: bool = False
+    """The whole video, from the prompts forward and back."""
+    max_frames: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """At most so many frames in each direction, the one with the prompt included."""
+    every: Annotated[int, arg(metavar="N")] = 1
+    """Read frames 0, N, 2N, ... only; prompts must be on those, and keep their numbers."""
+    cache: Annotated[
+        bool,
+        arg(
+            help="Keep compiled programs for the next start, in the folder that the environment"
+            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
+        ),
+    ] = True
+
+
+@dataclass(frozen=True)
 class Models:
     """List the model names: parameters, input size in pixels, where the weights are."""
 
 
 _SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
+_TRACK = "Follow what clicks, boxes or masks point at, through a video."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
 
@@ -124,9 +205,10 @@ def _run(args: list[str]) -> int:
         say(f"sam-jax {version('sam_jax')}")
         return 0
     # The list of commands has room for a line each, the help of a command for its whole docstring.
-    chosen = args[0] in ("segment", "models")
+    chosen = args[0] in ("segment", "track", "models")
     command = tyro.cli(
         Annotated[Segment, subcommand("segment", description=None if chosen else _SEGMENT)]
+        | Annotated[Track, subcommand("track", description=None if chosen else _TRACK)]
         | Annotated[Models, subcommand("models", description=None if chosen else _MODELS)],
         prog="sam-jax",
         description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"
@@ -138,6 +220,10 @@ def _run(args: list[str]) -> int:
 
         run()
         return 0
+    if isinstance(command, Track):
+        from sam_jax.cli.track import track
+
+        return track(command)
     from sam_jax.cli.segment import segment
 
     return 2 if segment(command) else 0

@@ -47,9 +47,9 @@ class TrackPrompts:
         """Prompts on a frame, by object; empty on most frames."""
         return self._frames.get(frame, {})
 
-    def first_frame_of(self, number: int) -> int:
-        """First frame with a prompt for that object."""
-        return next(frame for frame, prompts in self._frames.items() if number in prompts)
+    def count_for(self, number: int) -> int:
+        """How many frames have a prompt for that object."""
+        return sum(number in prompts for prompts in self._frames.values())
 
     def masks(self) -> Iterator[tuple[int, int, Path]]:
         """Frame, object and file of each mask."""

@@ -134,8 +134,9 @@ class FrameNpzs(_FrameFiles):
     """FOLDER/00000.npz, ... with the arrays ids, masks, ious, object_logits and logits."""
 
     def write(self, result: FrameMasks) -> None:
-        """Raises ValueError for a result without logits, or if the file cannot be written."""
-        if result.logits is None:
+        """Raises ValueError for objects without logits, or if the file cannot be written."""
+        logits = result.logits
+        if logits is None and len(result.ids):
             raise ValueError(f"frame {result.frame} has no logits to store")
         path = self.folder / self._name(result.frame, ".npz")
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -145,7 +146,7 @@ class FrameNpzs(_FrameFiles):
                 masks=result.masks,
                 ious=result.ious,
                 object_logits=result.object_logits,
-                logits=result.logits,
+                logits=np.zeros((0, 0, 0), np.float32) if logits is None else logits,
             )
 
 

@@ -34,6 +34,7 @@ def overlay(
     labels: Any = (),
     boxes: Any = (),
     colors: Sequence[tuple[int, int, int]] = COLORS,
+    box_colors: Sequence[tuple[int, int, int]] | None = None,
     alpha: float = 0.45,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Tints each mask and outlines it, then draws clicks and boxes; line widths follow the size.
@@ -41,8 +42,9 @@ def overlay(
     Args:
       points: xy in pixels [p 2].
       labels: 1 (green) or 0 (red) for each point.
-      boxes: XYXY in pixels [k 4]; box i has the colour of mask i.
+      boxes: XYXY in pixels [k 4].
       colors: of the masks, used in turn.
+      box_colors: of the boxes, used in turn; None: box i has the colour of mask i.
       alpha: strength of the tint, 0..1.
     """
     height, width = image.shape[:2]
@@ -57,8 +59,9 @@ def overlay(
         view += 0.85 * outer[..., None] * (255 - view)
         view += inner[..., None] * (color - view)
     canvas = Image.fromarray((result + 0.5).astype(np.uint8))
+    lines = box_colors or colors
     for index, box in enumerate(np.reshape(boxes, (-1, 4))):
-        _draw_box(canvas, box, colors[index % len(colors)], stroke)
+        _draw_box(canvas, box, lines[index % len(lines)], stroke)
     for point, label in zip(np.reshape(points, (-1, 2)), np.ravel(labels), strict=True):
         color = FOREGROUND_COLOR if label else BACKGROUND_COLOR
         _draw_disc(canvas, point, color, radius=2.2 * stroke, rim=0.6 * stroke)

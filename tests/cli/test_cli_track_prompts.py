@@ -26,7 +26,7 @@ def test_prompts_go_to_their_frame_and_object():
     assert prompts.on(8) == {1: ObjectPrompt(mask=Path("mask@2"))}
     assert prompts.on(3) == {}
     assert (prompts.first, prompts.last, prompts.objects) == (0, 40, [1, 2, 3, 4])
-    assert [prompts.first_frame_of(i) for i in prompts.objects] == [0, 12, 12, 7]
+    assert [prompts.count_for(i) for i in prompts.objects] == [3, 2, 1, 1]
     assert [(frame, number) for frame, number, _ in prompts.masks()] == [(7, 1), (7, 4), (8, 1)]
 
 

@@ -147,6 +147,12 @@ def test_npz_holds_everything(tmp_path):
         assert arrays["ids"].tolist() == [2**62, -5]
         for name in ("ious", "logits", "masks", "object_logits"):
             np.testing.assert_array_equal(arrays[name], getattr(frame, name))
+    nothing = FrameMasks(5, (), np.zeros((0, *SIZE), bool), *[np.zeros(0, np.float32)] * 2)
+    with FrameNpzs(tmp_path) as writer:
+        writer.write(nothing)
+    with np.load(tmp_path / "00005.npz") as arrays:
+        assert arrays["masks"].shape == (0, *SIZE)
+        assert arrays["logits"].size == 0
     without = FrameMasks(4, frame.ids, frame.masks, frame.ious, frame.object_logits)
     with FrameNpzs(tmp_path) as writer, pytest.raises(ValueError, match="frame 4 has no logits"):
         writer.write(without)

@@ -61,6 +61,10 @@ def test_boxes_have_the_colour_of_their_mask():
     assert near(image[20, 100], COLORS[1])
     assert near(image[119, 100], COLORS[1])
     assert near(image[50, 30], (100, 100, 100), 0)
+    image = overlay(
+        GREY, np.zeros((0, 120, 160), bool), boxes=[[10, 20, 60, 80]], box_colors=[COLORS[3]]
+    )
+    assert near(image[20, 30], COLORS[3])
 
 
 def test_lines_grow_with_the_picture():
