@@ -4,6 +4,16 @@ from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.stream import Stream, Tracked
+from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
-__all__ = ["ImagePredictor", "Model", "Stream", "TrackOptions", "Tracked", "load", "save"]
+__all__ = [
+    "ImagePredictor",
+    "Model",
+    "Stream",
+    "TrackOptions",
+    "Tracked",
+    "VideoPredictor",
+    "load",
+    "save",
+]

@@ -60,6 +60,14 @@ def answered(bank: MemoryBank, frame: Int[Array, " n"]) -> Bool[Array, " n"]:
     return (bank.frame[:, : prompted_slots(bank)] == frame[:, None]).any(1)
 
 
+def recent_slot(frame: Int[Array, "*n"], ring: int, stride: int = 1) -> Int[Array, "*n"]:
+    """Which of the `ring` slots for recent frames a frame goes to."""
+    if stride == 1:
+        return frame % ring
+    # The last slot is for a frame that is only ever the one just before.
+    return jnp.where(frame % stride == 0, frame // stride % (ring - 1), ring - 1)
+
+
 def write(
     bank: MemoryBank,
     memory: FrameMemory,
@@ -83,10 +91,7 @@ def write(
     known = bank.frame[:, :c] == frame[:, None]
     again = known.any(1)
     slot = jnp.where(again, known.argmax(1), bank.num_prompted % c)
-    if stride == 1:
-        recent = frame % ring
-    else:  # the last slot is for a frame that is only ever the one just before
-        recent = jnp.where(frame % stride == 0, frame // stride % (ring - 1), ring - 1)
+    recent = recent_slot(frame, ring, stride)
     features, frames = _put(
         bank.features,
         bank.frame,

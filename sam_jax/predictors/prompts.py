@@ -217,6 +217,15 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
     )
 
 
+def join_points(first: PromptArrays, second: PromptArrays) -> PromptArrays:
+    """Clicks given in two calls, as if in one."""
+    return PromptArrays(
+        np.concatenate([first.points[:, :-1], second.points], 1),  # without the closing token
+        np.concatenate([first.labels[:, :-1], second.labels], 1),
+        second.mask,
+    )
+
+
 def fill_slots(prompts: dict[int, PromptArrays], shape: tuple[int, int], mask_size: int) -> Prompts:
     """Clicks and boxes of some objects among slots for many, without masks.
 

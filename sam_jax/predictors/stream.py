@@ -51,7 +51,7 @@ class Tracked:
 
     @property
     def logits(self) -> Float[np.ndarray, "hm wm"]:
-        return self._answers.fetch().logits[self._slot]
+        return np.asarray(self._answers.fetch().logits[self._slot])
 
     @property
     def iou(self) -> float:

@@ -1,0 +1,590 @@
+"""The video predictor people know: prompt any frame, propagate, correct, propagate again.
+
+Upstream: sam2/sam2_video_predictor.py, SAM2VideoPredictor. Same method names, arguments, results
+and rules; masks come as numpy arrays. Deliberate differences:
+- all objects of a frame are one program, and device memory does not grow with the video: what
+  editing needs of the past is kept on the host, as much of it as `max_history` allows.
+- frames are read when they are needed, from anywhere.
+- a correction of a tracked frame survives the next propagation, unless
+  `add_all_frames_to_correct_as_cond` is off.
+- holes are filled on every device; prompts are checked.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sam_jax import frame as frames
+from sam_jax import video
+from sam_jax.frame import NO_OBJECT, TrackOptions
+from sam_jax.image import apply
+from sam_jax.io.images import upsample_logits
+from sam_jax.io.prefetch import prefetch
+from sam_jax.io.videos import Video, open_video
+from sam_jax.predictors.history import Entry, ObjectMemory, state_at
+from sam_jax.predictors.prompts import (
+    PROMPT_BUCKETS,
+    PromptArrays,
+    bucket,
+    check_mask,
+    check_prompts,
+    join_points,
+    pad_prompts,
+    resize_mask,
+)
+from sam_jax.types import (
+    FrameInput,
+    FrameMemory,
+    FrameOutput,
+    ImageFeatures,
+    Model,
+    ObjectAnswer,
+    Prompts,
+    VideoState,
+)
+
+_log = logging.getLogger("sam_jax")
+
+_FEATURES_KEPT = 4  # frames whose features stay on the device for the next click
+_SLOT_BUCKETS = (1, 2, 4, 8, 16, 32)
+_PREV_LOGIT = 32.0  # earlier masks are fed back clamped to this
+
+Result = tuple[int, list[Any], Float[np.ndarray, "n 1 h w"]]
+
+
+@jax.jit
+def _see_plain(model: Model, features: ImageFeatures) -> jax.Array:
+    return apply(model, "without_memory", features.embed)
+
+
+@partial(jax.jit, static_argnames="options")
+def _see(
+    model: Model, features: ImageFeatures, state: VideoState, options: TrackOptions
+) -> jax.Array:
+    one = jax.tree.map(lambda x: x[0], features)
+    recalled = video.recall(state, options)
+    return apply(model, "with_memory", one.embed, state.bank, recalled)
+
+
+@partial(jax.jit, static_argnames="options")
+def _decode(
+    model: Model, embed: jax.Array, features: ImageFeatures, prompts: Prompts, options: TrackOptions
+) -> ObjectAnswer:
+    high_res = tuple(x[0] for x in features.high_res)
+    answer = frames.decode(model, embed, high_res, prompts)
+    return replace(answer, logits=frames.fill_holes(answer.logits, options))
+
+
+@partial(jax.jit, static_argnames="options")
+def _answer_mask(
+    model: Model, features: ImageFeatures, mask: jax.Array, options: TrackOptions
+) -> ObjectAnswer:
+    one = jax.tree.map(lambda x: x[0], features)
+    answer = frames.answer_masks(model, one, mask)
+    return replace(answer, logits=frames.fill_holes(answer.logits, options))
+
+
+@partial(jax.jit, static_argnames="options")
+def _remember(
+    model: Model, features: ImageFeatures, answer: ObjectAnswer, options: TrackOptions
+) -> FrameMemory:
+    one = jax.tree.map(lambda x: x[0], features)
+    prompted = jnp.ones(answer.iou.shape, bool)
+    return frames.remember(model, one, answer.logits, answer, prompted, options)
+
+
+_step = partial(jax.jit, static_argnames="options", donate_argnames="state")(video.step_with_memory)
+
+
+@dataclass
+class VideoSession:
+    """One video being edited: what `init_state` returns and the other methods take.
+
+    Attributes:
+      video: where frames come from.
+      num_frames, video_height, video_width: of the video.
+      memories: what is known about each object, by its id, in order of their adding.
+    """
+
+    video: Video
+    num_frames: int
+    video_height: int
+    video_width: int
+    memories: dict[Any, ObjectMemory] = field(default_factory=dict)
+    # Of the frames clicked on last, on the device.
+    features: OrderedDict[int, ImageFeatures] = field(default_factory=OrderedDict)
+
+    @property
+    def obj_ids(self) -> list[Any]:
+        return list(self.memories)
+
+
+class VideoPredictor:
+    """Prompts on any frame of a video, and their propagation.
+
+        predictor = VideoPredictor(sam_jax.load("sam2.1-hiera-tiny"))
+        state = predictor.init_state("clip.mp4")
+        predictor.add_new_points_or_box(state, 0, 1, points=[[210, 350]], labels=[1])
+        for frame_idx, obj_ids, masks in predictor.propagate_in_video(state):
+            masks[:, 0] > 0                                     # bool [n h w]
+
+    Args:
+      model: what `sam_jax.load` returns.
+      fill_hole_area: holes of at most so many low-resolution pixels are filled; 0 keeps them.
+      non_overlap_masks: a pixel belongs to one object only.
+      clear_non_cond_mem_around_input: a prompt makes the object's tracked frames around it
+        forgotten. (The official flag calls a method that does not exist.)
+      add_all_frames_to_correct_as_cond: corrected frames become prompted frames, which every other
+        frame attends to. Off is the official default: corrections are lost when the frame is
+        tracked again.
+      binarize_mask_from_pts_for_mem_enc: masks of prompted frames are remembered as 0 and 1.
+      max_cond_frames_in_attn: attend to so many prompted frames, the closest; -1: to all.
+      memory_temporal_stride_for_eval: of the recent frames attended to.
+      max_history: how many tracked frames of an object are kept on the host; None: all; 0: none,
+        and a correction then knows only the prompted frames. One takes 0.8 MB at 1024.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        fill_hole_area: int = 8,
+        non_overlap_masks: bool = False,
+        clear_non_cond_mem_around_input: bool = False,
+        add_all_frames_to_correct_as_cond: bool = True,
+        binarize_mask_from_pts_for_mem_enc: bool = True,
+        max_cond_frames_in_attn: int = -1,
+        memory_temporal_stride_for_eval: int = 1,
+        max_history: int | None = None,
+    ) -> None:
+        if max_history is not None and max_history < 0:
+            raise ValueError(f"max_history must be None or at least 0, got {max_history}")
+        self.model = model
+        self.non_overlap_masks = non_overlap_masks
+        self.clear_non_cond_mem_around_input = clear_non_cond_mem_around_input
+        self.add_all_frames_to_correct_as_cond = add_all_frames_to_correct_as_cond
+        self.max_history = max_history
+        self._options = TrackOptions(
+            max_prompted=None if max_cond_frames_in_attn == -1 else max_cond_frames_in_attn,
+            stride=memory_temporal_stride_for_eval,
+            binarize_prompted=binarize_mask_from_pts_for_mem_enc,
+            fill_hole_area=fill_hole_area,
+        )
+
+    def init_state(
+        self,
+        video_path: Any,
+        offload_video_to_cpu: bool = False,
+        offload_state_to_cpu: bool = False,
+        async_loading_frames: bool = False,
+    ) -> VideoSession:
+        """Open a video: a file, a folder of pictures, an array [t h w 3], frames from a generator.
+
+        Frames are read when they are needed; those of a generator are all read now, and kept at the
+        model's input size. The other arguments are the official ones and change nothing: videos and
+        states are on the host always, and frames are read ahead always.
+
+        Raises:
+          ValueError, OSError: it cannot be read.
+        """
+        source = open_video(video_path)
+        height, width = source.height, source.width
+        if source.num_frames is None:
+            source = open_video([x for _, x in source.model_inputs(self.model.config.image_size)])
+        assert source.num_frames is not None
+        return VideoSession(source, source.num_frames, height, width)
+
+    def add_new_points_or_box(
+        self,
+        inference_state: VideoSession,
+        frame_idx: int,
+        obj_id: Any,
+        points: Any = None,
+        labels: Any = None,
+        clear_old_points: bool = True,
+        normalize_coords: bool = True,
+        box: Any = None,
+    ) -> Result:
+        """Click on an object, or draw a box around it.
+
+        On a frame that no propagation visited yet the prompt alone says what the object is; on
+        others it corrects the track.
+
+        Args:
+          obj_id: any hashable value; a new one makes a new object, at any time.
+          points: xy in pixels of the video [p 2].
+          labels: 1 on the object, 0 on what is not part of it [p].
+          clear_old_points: false adds to the clicks given on this frame before.
+          normalize_coords: coordinates are pixels; false if they are 0..1 already.
+          box: XYXY; replaces what was given before.
+
+        Returns:
+          frame_idx, all object ids, and their mask logits at the video's size. -1024 where an
+          object has no mask on this frame yet.
+
+        Raises:
+          ValueError: no prompt, or one that makes no sense; no such frame.
+        """
+        state, config = inference_state, self.model.config
+        self._check_frame(state, frame_idx)
+        if box is not None and not clear_old_points:
+            raise ValueError(
+                "a box must come before clicks: give it with clear_old_points=True, which replaces "
+                "what was given on this frame"
+            )
+        arrays = check_prompts(
+            points,
+            labels,
+            box,
+            None,
+            image_hw=(state.video_height, state.video_width),
+            normalize_coords=normalize_coords,
+            image_size=config.image_size,
+            mask_size=config.mask_size,
+        )
+        if len(arrays.points) > 1:
+            raise ValueError(f"{len(arrays.points)} objects in one call: call once for each")
+        memory = state.memories.setdefault(obj_id, ObjectMemory())
+        if not clear_old_points and frame_idx in memory.points:
+            arrays = join_points(memory.points[frame_idx], arrays)
+        memory.points[frame_idx] = arrays
+        memory.masked.discard(frame_idx)
+
+        is_cond = self._is_cond(memory, frame_idx)
+        # Upstream feeds back what it answered before, also when clicks are replaced.
+        previous = memory.pending(is_cond).get(frame_idx)
+        previous = previous or memory.cond.get(frame_idx) or memory.non_cond.get(frame_idx)
+        features = self._features(state, frame_idx)
+        if frame_idx in memory.tracked:
+            embed = self._see(state, frame_idx, memory, features)
+        else:
+            embed = _see_plain(self.model, features)
+        answer = _decode(
+            self.model, embed, features, self._prompts(arrays, previous), self._options
+        )
+        memory.answered(frame_idx, _entry(answer), is_cond=is_cond)
+        return self._shown(state, frame_idx, is_cond)
+
+    def add_new_points(self, *args: Any, **kwargs: Any) -> Result:
+        """The old name of `add_new_points_or_box`."""
+        return self.add_new_points_or_box(*args, **kwargs)
+
+    def add_new_mask(
+        self, inference_state: VideoSession, frame_idx: int, obj_id: Any, mask: Any
+    ) -> Result:
+        """Say what an object is by its mask: bool or 0/1 [h w], of any size.
+
+        Raises:
+          ValueError: not such a mask; no such frame.
+        """
+        state = inference_state
+        self._check_frame(state, frame_idx)
+        square = resize_mask(check_mask(mask, None), self.model.config.image_size)
+        memory = state.memories.setdefault(obj_id, ObjectMemory())
+        memory.points.pop(frame_idx, None)
+        memory.masked.add(frame_idx)
+        is_cond = self._is_cond(memory, frame_idx)
+        answer = _answer_mask(
+            self.model, self._features(state, frame_idx), square[None], self._options
+        )
+        memory.answered(frame_idx, _entry(answer), is_cond=is_cond)
+        return self._shown(state, frame_idx, is_cond)
+
+    def propagate_in_video(
+        self,
+        inference_state: VideoSession,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Result]:
+        """Track all objects from frame to frame.
+
+        Args:
+          start_frame_idx: the first frame; by default the first prompted one, in reverse too.
+          max_frame_num_to_track: how many frames after the first; by default all there are.
+          reverse: towards frame 0.
+
+        Yields:
+          frame index, object ids, mask logits [n 1 h w] at the video's size. A frame is under way
+          on the device while the one before is looked at. `scores` has the numbers with it.
+
+        Raises:
+          RuntimeError: an object has no prompt, or there is none.
+          ValueError: no such frame.
+        """
+        state = inference_state
+        self.propagate_in_video_preflight(state)
+        if start_frame_idx is None:
+            start_frame_idx = min(min(memory.cond) for memory in state.memories.values())
+        self._check_frame(state, start_frame_idx)
+        count = state.num_frames if max_frame_num_to_track is None else max_frame_num_to_track
+        if count < 0:
+            raise ValueError(f"max_frame_num_to_track must not be negative, got {count}")
+        if reverse:
+            last = max(start_frame_idx - count, 0)
+            order = range(start_frame_idx, last - 1, -1) if start_frame_idx > 0 else range(0)
+        else:
+            order = range(start_frame_idx, min(start_frame_idx + count, state.num_frames - 1) + 1)
+        return self._propagate(state, order, reverse)
+
+    def propagate_in_video_preflight(self, inference_state: VideoSession) -> None:
+        """Make memories of the prompted frames; `propagate_in_video` begins with it.
+
+        Raises:
+          RuntimeError: an object has no prompt, or there is none.
+        """
+        state = inference_state
+        if not state.memories:
+            raise RuntimeError("there is nothing to track: prompt an object first")
+        for obj_id, memory in state.memories.items():
+            for is_cond in (False, True):
+                pending = memory.pending(is_cond)
+                for frame_idx, entry in pending.items():
+                    features = self._features(state, frame_idx)
+                    kept = _remember(self.model, features, _answer(entry), self._options)
+                    entry.features = np.asarray(kept.features)[0]
+                    (memory.cond if is_cond else memory.non_cond)[frame_idx] = entry
+                    self._clear_around(memory, frame_idx)
+                pending.clear()
+            if not memory.cond:
+                raise RuntimeError(
+                    f"object {obj_id!r} has no prompt: give it one, or call remove_object"
+                )
+            for frame_idx in memory.cond:
+                memory.non_cond.pop(frame_idx, None)
+
+    def scores(self, inference_state: VideoSession, frame_idx: int) -> dict[Any, dict[str, float]]:
+        """Predicted IoU and object logit (> 0: in the frame) of each object that has a mask there.
+
+        Raises:
+          ValueError: no such frame.
+        """
+        self._check_frame(inference_state, frame_idx)
+        found = {i: m.scores.get(frame_idx) for i, m in inference_state.memories.items()}
+        return {
+            obj_id: {"iou": scores[0], "object_logit": scores[1]}
+            for obj_id, scores in found.items()
+            if scores is not None
+        }
+
+    def clear_all_prompts_in_frame(
+        self,
+        inference_state: VideoSession,
+        frame_idx: int,
+        obj_id: Any,
+        need_output: bool = True,
+    ) -> Result | None:
+        """Take back what was asked about an object on a frame; its mask stays, as a tracked one.
+
+        Raises:
+          ValueError: no such frame or object.
+        """
+        state = inference_state
+        self._check_frame(state, frame_idx)
+        if obj_id not in state.memories:
+            raise ValueError(f"no object {obj_id!r}; there are {state.obj_ids}")
+        memory = state.memories[obj_id]
+        memory.points.pop(frame_idx, None)
+        memory.masked.discard(frame_idx)
+        memory.pending_cond.pop(frame_idx, None)
+        memory.pending_non_cond.pop(frame_idx, None)
+        if entry := memory.cond.pop(frame_idx, None):
+            memory.non_cond[frame_idx] = entry
+            memory.tracked.pop(frame_idx, None)
+        if not need_output:
+            return None
+        return self._shown(state, frame_idx, self._any_pending_cond(state, frame_idx))
+
+    def remove_object(
+        self,
+        inference_state: VideoSession,
+        obj_id: Any,
+        strict: bool = False,
+        need_output: bool = True,
+    ) -> tuple[list[Any], list[tuple[int, Float[np.ndarray, "n 1 h w"]]]]:
+        """Forget an object.
+
+        Args:
+          strict: an unknown id is an error.
+          need_output: also return the frames it was prompted on, as they look without it.
+
+        Raises:
+          RuntimeError: `strict`, and there is no such object.
+        """
+        state = inference_state
+        if obj_id not in state.memories:
+            if strict:
+                raise RuntimeError(f"no object {obj_id!r} to remove; there are {state.obj_ids}")
+            return state.obj_ids, []
+        memory = state.memories.pop(obj_id)
+        if not state.memories or not need_output:
+            return state.obj_ids, []
+        changed = []
+        for frame_idx in sorted({*memory.points, *memory.masked}):
+            is_cond = self._any_pending_cond(state, frame_idx)
+            changed.append((frame_idx, self._shown(state, frame_idx, is_cond)[2]))
+        return state.obj_ids, changed
+
+    def reset_state(self, inference_state: VideoSession) -> None:
+        """Forget all objects."""
+        inference_state.memories.clear()
+
+    def _propagate(self, state: VideoSession, order: range, reverse: bool) -> Iterator[Result]:
+        if not order:
+            return
+        memories = list(state.memories.values())
+        carried = self._state_at(state, order[0], memories, reverse=reverse)
+        n, obj_ids = carried.frame.shape[0], state.obj_ids
+        nothing = frames.no_prompts(n, self.model.config.mask_size)
+        none = jnp.zeros(n, bool)
+        under_way = None
+        for frame_idx, features in self._all_features(state, order):
+            found = None
+            if any(frame_idx not in memory.cond for memory in memories):
+                at = jnp.full(n, frame_idx, jnp.int32)
+                inputs = FrameInput(features, nothing, none, none)
+                carried, output, kept = _step(
+                    self.model, replace(carried, frame=at), inputs, options=self._options
+                )
+                found = output, kept if self.max_history != 0 else None
+            if under_way is not None:
+                yield self._finish(state, memories, obj_ids, *under_way, reverse)
+            under_way = frame_idx, found
+        if under_way is not None:
+            yield self._finish(state, memories, obj_ids, *under_way, reverse)
+
+    def _finish(
+        self,
+        state: VideoSession,
+        memories: list[ObjectMemory],
+        obj_ids: list[Any],
+        frame_idx: int,
+        found: tuple[FrameOutput, FrameMemory | None] | None,
+        reverse: bool,
+    ) -> Result:
+        """Wait for a frame's answers and file them."""
+        logits = []
+        output, kept = jax.device_get(found) if found else (None, None)
+        for i, memory in enumerate(memories):
+            memory.tracked[frame_idx] = reverse
+            entry = memory.cond.get(frame_idx)
+            if entry is None:
+                assert output is not None
+                scores = float(output.iou[i]), float(output.object_logit[i])
+                memory.scores[frame_idx] = scores
+                shown = output.logits[i].copy()
+                if kept is not None:
+                    pointer, features = kept.pointer[i].copy(), kept.features[i].copy()
+                    memory.non_cond.pop(frame_idx, None)  # the latest goes last
+                    memory.non_cond[frame_idx] = Entry(shown, *scores, pointer, features)
+                    memory.keep_latest(self.max_history)
+                logits.append(shown)
+                continue
+            if self.clear_non_cond_mem_around_input:
+                self._clear_around(memory, frame_idx)
+            logits.append(entry.logits)
+        return frame_idx, obj_ids, self._at_video_size(state, np.stack(logits))
+
+    def _all_features(
+        self, state: VideoSession, order: range
+    ) -> Iterator[tuple[int, ImageFeatures]]:
+        side = self.model.config.image_size
+        stop = order.stop if order.stop >= 0 else None
+        pairs = state.video.model_inputs(side, start=order.start, stop=stop, step=order.step)
+        for frame_idx, (_, square) in zip(order, prefetch(pairs, 2), strict=True):
+            features = state.features.get(frame_idx)
+            yield frame_idx, features or video.jit_encode(self.model, square[None])
+
+    def _features(self, state: VideoSession, frame_idx: int) -> ImageFeatures:
+        if frame_idx not in state.features:
+            square = state.video.model_input(frame_idx, self.model.config.image_size)
+            state.features[frame_idx] = video.jit_encode(self.model, square[None])
+            if len(state.features) > _FEATURES_KEPT:
+                state.features.popitem(last=False)
+        state.features.move_to_end(frame_idx)
+        return state.features[frame_idx]
+
+    def _see(
+        self, state: VideoSession, frame_idx: int, memory: ObjectMemory, features: ImageFeatures
+    ) -> jax.Array:
+        reverse = memory.tracked[frame_idx]
+        carried = self._state_at(state, frame_idx, [memory], reverse=reverse)
+        return _see(self.model, features, carried, self._options)
+
+    def _state_at(
+        self, state: VideoSession, frame_idx: int, memories: list[ObjectMemory], *, reverse: bool
+    ) -> VideoState:
+        n = bucket(len(memories), PROMPT_BUCKETS)
+        prompted = bucket(max(len(memory.cond) for memory in memories), _SLOT_BUCKETS)
+        empty = video.init_state(
+            self.model, n, prompted=prompted, num_frames=state.num_frames, options=self._options
+        )
+        return state_at(frame_idx, memories, empty, reverse=reverse, options=self._options)
+
+    def _is_cond(self, memory: ObjectMemory, frame_idx: int) -> bool:
+        return frame_idx not in memory.tracked or self.add_all_frames_to_correct_as_cond
+
+    def _any_pending_cond(self, state: VideoSession, frame_idx: int) -> bool:
+        return any(frame_idx in memory.pending_cond for memory in state.memories.values())
+
+    def _clear_around(self, memory: ObjectMemory, frame_idx: int) -> None:
+        if not self.clear_non_cond_mem_around_input:
+            return
+        reach = self._options.stride * self.model.config.memory.num_maskmem
+        for near in range(frame_idx - reach, frame_idx + reach + 1):
+            memory.non_cond.pop(near, None)
+
+    def _prompts(self, arrays: PromptArrays, previous: Entry | None) -> Prompts:
+        size = self.model.config.mask_size
+        prompts = pad_prompts([arrays], size)
+        if previous is None:
+            return prompts
+        mask = np.clip(previous.logits, -_PREV_LOGIT, _PREV_LOGIT)[None, ..., None]
+        return replace(prompts, mask=jnp.asarray(mask), has_mask=jnp.ones(1, bool))
+
+    def _shown(self, state: VideoSession, frame_idx: int, is_cond: bool) -> Result:
+        size = self.model.config.mask_size
+        nothing = np.full((size, size), NO_OBJECT, np.float32)
+        entries = [m.shown(frame_idx, is_cond=is_cond) for m in state.memories.values()]
+        logits = np.stack([nothing if e is None else e.logits for e in entries])
+        return frame_idx, state.obj_ids, self._at_video_size(state, logits)
+
+    def _at_video_size(
+        self, state: VideoSession, logits: Float[np.ndarray, "n hm wm"]
+    ) -> Float[np.ndarray, "n 1 h w"]:
+        full = upsample_logits(logits, state.video_height, state.video_width)
+        if self.non_overlap_masks and len(full) > 1:
+            best = full.argmax(0) == np.arange(len(full))[:, None, None]
+            full = np.where(best, full, np.minimum(full, -10.0))
+        return full[:, None]
+
+    def _check_frame(self, state: VideoSession, frame_idx: int) -> None:
+        if not 0 <= frame_idx < state.num_frames:
+            raise ValueError(
+                f"frame_idx {frame_idx} is not in the video, which has frames 0 to "
+                f"{state.num_frames - 1}"
+            )
+
+
+def _entry(answer: ObjectAnswer) -> Entry:
+    answer = jax.device_get(answer)
+    return Entry(
+        answer.logits[0], float(answer.iou[0]), float(answer.object_logit[0]), answer.pointer[0]
+    )
+
+
+def _answer(entry: Entry) -> ObjectAnswer:
+    return ObjectAnswer(
+        logits=entry.logits[None],
+        iou=np.array([entry.iou], np.float32),
+        object_logit=np.array([entry.object_logit], np.float32),
+        pointer=entry.pointer[None],
+    )
