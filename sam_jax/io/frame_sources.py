@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from sam_jax.io.images import as_rgb, read_image
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
+@runtime_checkable
 class Frame(Protocol):
     """A frame that is not yet converted to what is needed of it."""
 
@@ -26,14 +27,14 @@ class Frame(Protocol):
     def model_input(self, side: int) -> np.ndarray: ...
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Where frames come from; numbers are checked before they get here."""
 
     name: str
     fps: float | None
 
-    @property
-    def num_frames(self) -> int | None: ...
+    def count(self) -> int | None: ...
 
     def read(self, number: int) -> Frame: ...
 
@@ -65,8 +66,7 @@ class FrameSequence:
         if len(items) == 0:
             raise ValueError(f"{name} has no frames")
 
-    @property
-    def num_frames(self) -> int:
+    def count(self) -> int:
         return len(self._items)
 
     def read(self, number: int) -> RgbFrame:
@@ -83,8 +83,6 @@ class FrameSequence:
 class FramesOnce:
     """Frames that come in their order, once: a generator, a camera."""
 
-    num_frames = None
-
     def __init__(
         self, name: str, items: Iterator[Any], fps: float | None, close: Callable[[], None]
     ) -> None:
@@ -93,6 +91,9 @@ class FramesOnce:
         self._next = 0
         self._first: RgbFrame | None = None
         self._closed = False
+
+    def count(self) -> None:
+        return None
 
     def read(self, number: int) -> RgbFrame:
         if number or self._next:

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Generator, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Index:
         return int(self.keys[place]) if place >= 0 else 0
 
 
+@runtime_checkable
 class _File(Protocol):
     name: str
 

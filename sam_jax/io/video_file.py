@@ -31,7 +31,10 @@ class FileFrame:
     frame: Any
 
     def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
-        return self._upright(self.frame.to_ndarray(format="rgb24"))
+        pixels = self.frame.to_ndarray(format="rgb24")
+        if self.frame.format.name == "rgb24":  # then PyAV gives the decoder's own memory
+            pixels = pixels.copy()
+        return self._upright(pixels)
 
     def model_input(self, side: int) -> UInt8[np.ndarray, "side side 3"]:
         """Scaled by libswscale from the stored planes, bilinear.
@@ -113,8 +116,7 @@ class VideoFile:
         streams[0].thread_type = "AUTO"
         return container, streams[0]
 
-    @property
-    def num_frames(self) -> int:
+    def count(self) -> int:
         return self.index().count
 
     def index(self) -> Index:

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from sam_jax.files import check_writable, replacing
 from sam_jax.io.images import as_rgb
@@ -32,7 +31,7 @@ class VideoWriter:
         differ in size, or the disk is full; in the last case nothing is left behind.
     """
 
-    def __init__(self, path: str | os.PathLike, fps: float | None, *, crf: int = 20) -> None:
+    def __init__(self, path: str | os.PathLike, fps: float | int | None, *, crf: int = 20) -> None:
         """Checks everything that can be checked before there are frames.
 
         Args:
@@ -73,11 +72,11 @@ class VideoWriter:
             self._pending.close()  # renames
         self._closed = True
 
-    def write(self, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+    def write(self, pixels: Any) -> None:
         """Adds a frame.
 
         Args:
-          pixels: RGB; all frames of the size of the first.
+          pixels: uint8 [h w 3] or a PIL image; all of the size of the first.
         """
         import av
 

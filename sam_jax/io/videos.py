@@ -63,7 +63,7 @@ class Video:
 
         A file is read once, without decoding where its container allows that; later calls are free.
         """
-        return self._source.num_frames
+        return self._source.count()
 
     def frames(
         self, start: int | None = None, stop: int | None = None, step: int = 1
