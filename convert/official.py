@@ -102,11 +102,12 @@ def _nms(boxes: Any, scores: Any, threshold: float) -> Any:
     return order[kept]
 
 
-def build_sam2(config: Sam2Config, *, seed: int) -> Any:
+def build_sam2(config: Sam2Config, *, seed: int, changes: dict[str, Any] | None = None) -> Any:
     """The official SAM2Base of a config: float32, CPU, eval mode, no gradients.
 
     Of what the official builders switch on under `apply_postprocessing`, the stability fallback
-    follows `config.decoder`; mask filling belongs to the video predictor and is off.
+    follows `config.decoder`; mask filling belongs to the video predictor and is off. `changes`
+    go over the YAML file last, in its words: another class (`_target_`) and its arguments.
     """
     require()
     import torch
@@ -125,14 +126,15 @@ def build_sam2(config: Sam2Config, *, seed: int) -> Any:
     if as_released:
         version = config.name.partition("-")[0]
         composed = compose(f"configs/{version}/{version}_hiera_{size}.yaml")
-        changes = _size_changes(config)
+        numbers = _size_changes(config)
     else:
         composed = compose("configs/sam2.1/sam2.1_hiera_t.yaml")
-        changes = _all_changes(config)
+        numbers = _all_changes(config)
     OmegaConf.set_struct(composed, False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = instantiate(OmegaConf.merge(composed, {"model": changes}).model, _recursive_=True)
+        merged = OmegaConf.merge(composed, {"model": numbers}, {"model": changes or {}})
+        model = instantiate(merged.model, _recursive_=True)
         _replace_heads(model, config)
     return model.float().eval().requires_grad_(False)
 
