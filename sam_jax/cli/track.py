@@ -46,6 +46,11 @@ def track(args: Track) -> int:
         results until then are finished.
       KeyboardInterrupt: Ctrl-C or SIGTERM before the tracking, or a second time.
     """
+    if args.reverse and args.both_ways:
+        raise ValueError("--both-ways includes --reverse: give one of them")
+    for name, value in (("--every", args.every), ("--max-frames", args.max_frames)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     prompts = parse_track_prompts(args.point, args.box, args.mask)
     plan = plan_output(args.output, args.format)
     is_camera = args.video.isdecimal() and not Path(args.video).exists()
@@ -87,13 +92,8 @@ def plan_route(args: Track, prompts: TrackPrompts, count: int | None) -> Route:
       count: number of frames in the video, if known.
 
     Raises:
-      ValueError: options that make no sense, or that keep a prompt from being reached.
+      ValueError: --max-frames keeps a prompt from being reached.
     """
-    if args.reverse and args.both_ways:
-        raise ValueError("--both-ways includes --reverse: give one of them")
-    for name, value in (("--every", args.every), ("--max-frames", args.max_frames)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
     first, last, every = prompts.first, prompts.last, args.every
     end = sys.maxsize if count is None else count
     reach = sys.maxsize if args.max_frames is None else args.max_frames * every
