@@ -108,6 +108,8 @@ class Cursor:
                 f"{self._file.name} breaks off after {count} of {count + more} frames;"
                 f" use its first {count} frames, or get the whole file"
             )
+        if count == 0:
+            raise ValueError(f"{self._file.name} has no frames that can be decoded")
         if is_error:
             raise ValueError(f"{self._file.name} ends after {count} frames, before frame {number}")
 
@@ -151,6 +153,10 @@ class Cursor:
         except av.error.FFmpegError as error:
             yield from self._left_in_decoder()
             count, self.position = self.position, _NOWHERE
+            if count == 0:
+                raise ValueError(
+                    f"{self._file.name} has no frames that can be decoded ({error.strerror})"
+                ) from error
             raise ValueError(
                 f"{self._file.name} is damaged after {count} frames ({error.strerror});"
                 f" use its first {count} frames, or repair it"

@@ -92,7 +92,9 @@ class VideoFile:
                 if os.path.getsize(self._source) == 0:
                     raise ValueError(f"{self.name} is empty (0 bytes)")
                 container = av.open(os.fspath(self._source))
-        except av.error.InvalidDataError as error:
+        except (PermissionError, FileNotFoundError):
+            raise
+        except av.error.FFmpegError as error:
             raise ValueError(
                 f"{self.name} is not a video that FFmpeg can read, or its end is missing"
                 " (an interrupted download or recording?)"

@@ -217,7 +217,7 @@ def open_video(source: Any) -> Video:
         if re.fullmatch(r"/dev/video\d+", str(path)):
             return Video(camera(str(path)))
         if not path.exists():
-            raise FileNotFoundError(f"there is no video {path}")
+            raise FileNotFoundError(f"there is no video {source}")
         return Video(VideoFile(path))
     if isinstance(source, Image.Image):
         raise ValueError("one image is not a video; give a list of images")
