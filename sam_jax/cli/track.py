@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,10 @@ from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.segment import _output_dir
 from sam_jax.cli.track_output import Output, plan_output
 from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
-from sam_jax.cli.track_run import Run
+from sam_jax.cli.track_run import Route, Run
 from sam_jax.io.masks import read_mask_picture
 
 _LOWEST_FPS = 0.01  # that a video can have
-
-
-@dataclass(frozen=True)
-class Route:
-    """Numbers of the frames that are tracked. Where the end is not known, forward is very long."""
-
-    forward: range | None
-    backward: range | None
-    every: int
-
-    @property
-    def endless(self) -> bool:
-        return self.forward is not None and self.forward.stop == sys.maxsize
 
 
 def track(args: Track) -> int:
@@ -154,7 +140,7 @@ class _Signals:
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
     def patient(self) -> Generator[None]:

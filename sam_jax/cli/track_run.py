@@ -26,6 +26,19 @@ _READ_AHEAD = 4  # frames
 _MOST_REMEMBERED = 16  # prompted frames of an object; each costs time and memory
 
 
+@dataclass(frozen=True)
+class Route:
+    """Numbers of the frames that are tracked. Where the end is not known, forward is very long."""
+
+    forward: range | None
+    backward: range | None
+    every: int
+
+    @property
+    def endless(self) -> bool:
+        return self.forward is not None and self.forward.stop == sys.maxsize
+
+
 class Run:
     """Tracks and writes, when called.
 
@@ -41,7 +54,7 @@ class Run:
         model: Any,
         video: Any,
         prompts: TrackPrompts,
-        route: Any,
+        route: Route,
         output: Output,
         stopping: Callable[[], bool],
     ) -> None:
