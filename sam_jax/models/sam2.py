@@ -80,7 +80,7 @@ class Sam2(nn.Module):
     def encode_prompts(self, prompts: Prompts) -> PromptTokens:
         return self.prompt_encoder(prompts)
 
-    def without_memory(self, embed: Float[Array, "b h w d"]) -> Float[Array, "b h w d"]:
+    def without_memory(self, embed: Float[Array, "*b h w d"]) -> Float[Array, "*b h w d"]:
         """What the decoder sees of an image, or of a video's first prompted frame."""
         return embed + self.no_mem_embed.astype(embed.dtype)
 

@@ -10,25 +10,21 @@ and rules; masks come as numpy arrays. Deliberate differences:
 - holes are filled on every device; prompts are checked.
 """
 
-import logging
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from sam_jax import frame as frames
 from sam_jax import video
 from sam_jax.frame import NO_OBJECT, TrackOptions
-from sam_jax.image import apply
-from sam_jax.io.images import upsample_logits
-from sam_jax.io.prefetch import prefetch
-from sam_jax.io.videos import Video, open_video
+from sam_jax.io.videos import open_video
+from sam_jax.predictors import editing
 from sam_jax.predictors.history import Entry, ObjectMemory, state_at
 from sam_jax.predictors.prompts import (
     PROMPT_BUCKETS,
@@ -40,91 +36,23 @@ from sam_jax.predictors.prompts import (
     pad_prompts,
     resize_mask,
 )
+from sam_jax.predictors.session import VideoSession
 from sam_jax.types import (
     FrameInput,
     FrameMemory,
     FrameOutput,
     ImageFeatures,
     Model,
-    ObjectAnswer,
     Prompts,
     VideoState,
 )
 
-_log = logging.getLogger("sam_jax")
-
-_FEATURES_KEPT = 4  # frames whose features stay on the device for the next click
 _SLOT_BUCKETS = (1, 2, 4, 8, 16, 32)
 _PREV_LOGIT = 32.0  # earlier masks are fed back clamped to this
 
 Result = tuple[int, list[Any], Float[np.ndarray, "n 1 h w"]]
 
-
-@jax.jit
-def _see_plain(model: Model, features: ImageFeatures) -> jax.Array:
-    return apply(model, "without_memory", features.embed)
-
-
-@partial(jax.jit, static_argnames="options")
-def _see(
-    model: Model, features: ImageFeatures, state: VideoState, options: TrackOptions
-) -> jax.Array:
-    one = jax.tree.map(lambda x: x[0], features)
-    recalled = video.recall(state, options)
-    return apply(model, "with_memory", one.embed, state.bank, recalled)
-
-
-@partial(jax.jit, static_argnames="options")
-def _decode(
-    model: Model, embed: jax.Array, features: ImageFeatures, prompts: Prompts, options: TrackOptions
-) -> ObjectAnswer:
-    high_res = tuple(x[0] for x in features.high_res)
-    answer = frames.decode(model, embed, high_res, prompts)
-    return replace(answer, logits=frames.fill_holes(answer.logits, options))
-
-
-@partial(jax.jit, static_argnames="options")
-def _answer_mask(
-    model: Model, features: ImageFeatures, mask: jax.Array, options: TrackOptions
-) -> ObjectAnswer:
-    one = jax.tree.map(lambda x: x[0], features)
-    answer = frames.answer_masks(model, one, mask)
-    return replace(answer, logits=frames.fill_holes(answer.logits, options))
-
-
-@partial(jax.jit, static_argnames="options")
-def _remember(
-    model: Model, features: ImageFeatures, answer: ObjectAnswer, options: TrackOptions
-) -> FrameMemory:
-    one = jax.tree.map(lambda x: x[0], features)
-    prompted = jnp.ones(answer.iou.shape, bool)
-    return frames.remember(model, one, answer.logits, answer, prompted, options)
-
-
 _step = partial(jax.jit, static_argnames="options", donate_argnames="state")(video.step_with_memory)
-
-
-@dataclass
-class VideoSession:
-    """One video being edited: what `init_state` returns and the other methods take.
-
-    Attributes:
-      video: where frames come from.
-      num_frames, video_height, video_width: of the video.
-      memories: what is known about each object, by its id, in order of their adding.
-    """
-
-    video: Video
-    num_frames: int
-    video_height: int
-    video_width: int
-    memories: dict[Any, ObjectMemory] = field(default_factory=dict)
-    # Of the frames clicked on last, on the device.
-    features: OrderedDict[int, ImageFeatures] = field(default_factory=OrderedDict)
-
-    @property
-    def obj_ids(self) -> list[Any]:
-        return list(self.memories)
 
 
 class VideoPredictor:
@@ -234,7 +162,7 @@ class VideoPredictor:
           ValueError: no prompt, or one that makes no sense; no such frame.
         """
         state, config = inference_state, self.model.config
-        self._check_frame(state, frame_idx)
+        state.check_frame(frame_idx)
         if box is not None and not clear_old_points:
             raise ValueError(
                 "a box must come before clicks: give it with clear_old_points=True, which replaces "
@@ -262,15 +190,15 @@ class VideoPredictor:
         # Upstream feeds back what it answered before, also when clicks are replaced.
         previous = memory.pending(is_cond).get(frame_idx)
         previous = previous or memory.cond.get(frame_idx) or memory.non_cond.get(frame_idx)
-        features = self._features(state, frame_idx)
+        features = state.frame_features(self.model, frame_idx)
         if frame_idx in memory.tracked:
-            embed = self._see(state, frame_idx, memory, features)
+            embed = self._see(state, frame_idx, obj_id, features)
         else:
-            embed = _see_plain(self.model, features)
-        answer = _decode(
+            embed = editing.see_plain(self.model, features)
+        answer = editing.decode(
             self.model, embed, features, self._prompts(arrays, previous), self._options
         )
-        memory.answered(frame_idx, _entry(answer), is_cond=is_cond)
+        memory.answered(frame_idx, editing.to_entry(answer), is_cond=is_cond)
         return self._shown(state, frame_idx, is_cond)
 
     def add_new_points(self, *args: Any, **kwargs: Any) -> Result:
@@ -286,16 +214,16 @@ class VideoPredictor:
           ValueError: not such a mask; no such frame.
         """
         state = inference_state
-        self._check_frame(state, frame_idx)
+        state.check_frame(frame_idx)
         square = resize_mask(check_mask(mask, None), self.model.config.image_size)
         memory = state.memories.setdefault(obj_id, ObjectMemory())
         memory.points.pop(frame_idx, None)
         memory.masked.add(frame_idx)
         is_cond = self._is_cond(memory, frame_idx)
-        answer = _answer_mask(
-            self.model, self._features(state, frame_idx), square[None], self._options
+        answer = editing.answer_mask(
+            self.model, state.frame_features(self.model, frame_idx), square[None], self._options
         )
-        memory.answered(frame_idx, _entry(answer), is_cond=is_cond)
+        memory.answered(frame_idx, editing.to_entry(answer), is_cond=is_cond)
         return self._shown(state, frame_idx, is_cond)
 
     def propagate_in_video(
@@ -324,7 +252,7 @@ class VideoPredictor:
         self.propagate_in_video_preflight(state)
         if start_frame_idx is None:
             start_frame_idx = min(min(memory.cond) for memory in state.memories.values())
-        self._check_frame(state, start_frame_idx)
+        state.check_frame(start_frame_idx)
         count = state.num_frames if max_frame_num_to_track is None else max_frame_num_to_track
         if count < 0:
             raise ValueError(f"max_frame_num_to_track must not be negative, got {count}")
@@ -342,14 +270,17 @@ class VideoPredictor:
           RuntimeError: an object has no prompt, or there is none.
         """
         state = inference_state
+        state.seen = None
         if not state.memories:
             raise RuntimeError("there is nothing to track: prompt an object first")
         for obj_id, memory in state.memories.items():
             for is_cond in (False, True):
                 pending = memory.pending(is_cond)
                 for frame_idx, entry in pending.items():
-                    features = self._features(state, frame_idx)
-                    kept = _remember(self.model, features, _answer(entry), self._options)
+                    features = state.frame_features(self.model, frame_idx)
+                    kept = editing.remember(
+                        self.model, features, editing.from_entry(entry), self._options
+                    )
                     entry.features = np.asarray(kept.features)[0]
                     (memory.cond if is_cond else memory.non_cond)[frame_idx] = entry
                     self._clear_around(memory, frame_idx)
@@ -367,7 +298,7 @@ class VideoPredictor:
         Raises:
           ValueError: no such frame.
         """
-        self._check_frame(inference_state, frame_idx)
+        inference_state.check_frame(frame_idx)
         found = {i: m.scores.get(frame_idx) for i, m in inference_state.memories.items()}
         return {
             obj_id: {"iou": scores[0], "object_logit": scores[1]}
@@ -388,10 +319,9 @@ class VideoPredictor:
           ValueError: no such frame or object.
         """
         state = inference_state
-        self._check_frame(state, frame_idx)
-        if obj_id not in state.memories:
-            raise ValueError(f"no object {obj_id!r}; there are {state.obj_ids}")
-        memory = state.memories[obj_id]
+        state.check_frame(frame_idx)
+        memory = state.require(obj_id)
+        state.seen = None
         memory.points.pop(frame_idx, None)
         memory.masked.discard(frame_idx)
         memory.pending_cond.pop(frame_idx, None)
@@ -425,6 +355,7 @@ class VideoPredictor:
                 raise RuntimeError(f"no object {obj_id!r} to remove; there are {state.obj_ids}")
             return state.obj_ids, []
         memory = state.memories.pop(obj_id)
+        state.seen = None
         if not state.memories or not need_output:
             return state.obj_ids, []
         changed = []
@@ -436,6 +367,7 @@ class VideoPredictor:
     def reset_state(self, inference_state: VideoSession) -> None:
         """Forget all objects."""
         inference_state.memories.clear()
+        inference_state.seen = None
 
     def _propagate(self, state: VideoSession, order: range, reverse: bool) -> Iterator[Result]:
         if not order:
@@ -446,7 +378,7 @@ class VideoPredictor:
         nothing = frames.no_prompts(n, self.model.config.mask_size)
         none = jnp.zeros(n, bool)
         under_way = None
-        for frame_idx, features in self._all_features(state, order):
+        for frame_idx, features in state.features_along(self.model, order):
             found = None
             if any(frame_idx not in memory.cond for memory in memories):
                 at = jnp.full(n, frame_idx, jnp.int32)
@@ -491,33 +423,23 @@ class VideoPredictor:
             if self.clear_non_cond_mem_around_input:
                 self._clear_around(memory, frame_idx)
             logits.append(entry.logits)
-        return frame_idx, obj_ids, self._at_video_size(state, np.stack(logits))
-
-    def _all_features(
-        self, state: VideoSession, order: range
-    ) -> Iterator[tuple[int, ImageFeatures]]:
-        side = self.model.config.image_size
-        stop = order.stop if order.stop >= 0 else None
-        pairs = state.video.model_inputs(side, start=order.start, stop=stop, step=order.step)
-        for frame_idx, (_, square) in zip(order, prefetch(pairs, 2), strict=True):
-            features = state.features.get(frame_idx)
-            yield frame_idx, features or video.jit_encode(self.model, square[None])
-
-    def _features(self, state: VideoSession, frame_idx: int) -> ImageFeatures:
-        if frame_idx not in state.features:
-            square = state.video.model_input(frame_idx, self.model.config.image_size)
-            state.features[frame_idx] = video.jit_encode(self.model, square[None])
-            if len(state.features) > _FEATURES_KEPT:
-                state.features.popitem(last=False)
-        state.features.move_to_end(frame_idx)
-        return state.features[frame_idx]
+        return (
+            frame_idx,
+            obj_ids,
+            state.at_video_size(np.stack(logits), non_overlap=self.non_overlap_masks),
+        )
 
     def _see(
-        self, state: VideoSession, frame_idx: int, memory: ObjectMemory, features: ImageFeatures
-    ) -> jax.Array:
-        reverse = memory.tracked[frame_idx]
-        carried = self._state_at(state, frame_idx, [memory], reverse=reverse)
-        return _see(self.model, features, carried, self._options)
+        self, state: VideoSession, frame_idx: int, obj_id: Any, features: ImageFeatures
+    ) -> Array:
+        """A tracked frame in the light of the memory, which further clicks do not change."""
+        if state.seen is None or state.seen[0] != (frame_idx, obj_id):
+            memory = state.memories[obj_id]
+            reverse = memory.tracked[frame_idx]
+            carried = self._state_at(state, frame_idx, [memory], reverse=reverse)
+            embed = editing.see(self.model, features, carried, self._options)
+            state.seen = (frame_idx, obj_id), embed
+        return state.seen[1]
 
     def _state_at(
         self, state: VideoSession, frame_idx: int, memories: list[ObjectMemory], *, reverse: bool
@@ -555,36 +477,8 @@ class VideoPredictor:
         nothing = np.full((size, size), NO_OBJECT, np.float32)
         entries = [m.shown(frame_idx, is_cond=is_cond) for m in state.memories.values()]
         logits = np.stack([nothing if e is None else e.logits for e in entries])
-        return frame_idx, state.obj_ids, self._at_video_size(state, logits)
-
-    def _at_video_size(
-        self, state: VideoSession, logits: Float[np.ndarray, "n hm wm"]
-    ) -> Float[np.ndarray, "n 1 h w"]:
-        full = upsample_logits(logits, state.video_height, state.video_width)
-        if self.non_overlap_masks and len(full) > 1:
-            best = full.argmax(0) == np.arange(len(full))[:, None, None]
-            full = np.where(best, full, np.minimum(full, -10.0))
-        return full[:, None]
-
-    def _check_frame(self, state: VideoSession, frame_idx: int) -> None:
-        if not 0 <= frame_idx < state.num_frames:
-            raise ValueError(
-                f"frame_idx {frame_idx} is not in the video, which has frames 0 to "
-                f"{state.num_frames - 1}"
-            )
-
-
-def _entry(answer: ObjectAnswer) -> Entry:
-    answer = jax.device_get(answer)
-    return Entry(
-        answer.logits[0], float(answer.iou[0]), float(answer.object_logit[0]), answer.pointer[0]
-    )
-
-
-def _answer(entry: Entry) -> ObjectAnswer:
-    return ObjectAnswer(
-        logits=entry.logits[None],
-        iou=np.array([entry.iou], np.float32),
-        object_logit=np.array([entry.object_logit], np.float32),
-        pointer=entry.pointer[None],
-    )
+        return (
+            frame_idx,
+            state.obj_ids,
+            state.at_video_size(logits, non_overlap=self.non_overlap_masks),
+        )
