@@ -1,17 +1,25 @@
-"""Worker of `benchmarks.image`: sam_jax."""
+"""Worker of `benchmarks.image` and `benchmarks.video`: sam_jax."""
+
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 import sam_jax
-from benchmarks.worker import Case, serve
+from benchmarks.worker import Case, boxes, serve
 from sam_jax import image
-from sam_jax.types import Prompts
+from sam_jax.io.videos import open_video
+from sam_jax.models import abstract_params, build
+from sam_jax.presets import preset
+from sam_jax.types import Model, Prompts
 
 
-def prepare(case: Case):
+def prepare(case: Case) -> Callable[[], object]:
     model = sam_jax.load(case["checkpoint"], dtype=jnp.dtype(case["dtype"]))
+    if case["part"] == "video":
+        return prepare_video(case, model)
     side, low = model.config.image_size, model.config.mask_size
     picture = np.random.default_rng(0).random((1, side, side, 3), np.float32)
     encode = jax.jit(image.encode_image).lower(model, picture).compile()
@@ -29,6 +37,41 @@ def prepare(case: Case):
     predict = jax.jit(image.predict, static_argnames="multimask")
     predict = predict.lower(model, features, prompts, multimask=True).compile()
     return lambda: jax.block_until_ready(predict(model, features, prompts))
+
+
+def prepare_video(case: Case, model: Model) -> Callable[[], object]:
+    """Each call tracks the next frame."""
+    predictor = sam_jax.VideoPredictor(model)
+    with open_video(case["video"]) as video:
+        state = predictor.init_state(list(video.frames(stop=case["frames"])))
+    for i, box in enumerate(boxes(case["objects"], state.video_height, state.video_width)):
+        predictor.add_new_points_or_box(state, 0, i, box=box)
+    propagation = predictor.propagate_in_video(state)
+    next(propagation)
+    return lambda: next(propagation)
+
+
+def random_model(name: str, dtype: DTypeLike) -> Model:
+    """A released size with random weights, on the default device."""
+    module = build(preset(name), dtype)
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(0.05 * random.standard_normal(leaf.shape, np.float32)),
+        abstract_params(module),
+    )
+    return Model(params, module)
+
+
+def tracked(
+    model: Model, squares: list[np.ndarray], size: tuple[int, int]
+) -> Iterator[sam_jax.Tracked]:
+    """One object through a clip whose frames are decoded and resized already."""
+    stream = sam_jax.Stream(model, max_objects=1)
+    height, width = size
+    frame = np.zeros((height, width, 3), np.uint8)  # only its size is looked at
+    stream.add(0, box=[0.2 * width, 0.2 * height, 0.6 * width, 0.8 * height])
+    for square in squares:
+        yield stream.step(frame, square)[0]
 
 
 if __name__ == "__main__":

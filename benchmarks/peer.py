@@ -1,18 +1,23 @@
-"""Worker of `benchmarks.image`: the official PyTorch code, eager, in its own Python.
+"""Worker of `benchmarks.image` and `benchmarks.video`: the official PyTorch code, eager.
 
 `python -m benchmarks.peer --write NAME FILE` makes a checkpoint of random weights for both sides.
 """
 
+import contextlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks.worker import Case, serve
-from convert import official
+from benchmarks.worker import Case, boxes, serve
+from convert import official, official_video
 from sam_jax.checkpoint import torch_file
 from sam_jax.config import Sam2Config
+from sam_jax.io.videos import open_video
 from sam_jax.presets import preset
+
+_FOR_LIFE = contextlib.ExitStack()  # of the process: contexts that tracking runs in
 
 
 def build(name: str) -> Any:
@@ -23,7 +28,9 @@ def build(name: str) -> Any:
     return official.build_sam2(config, seed=0)
 
 
-def prepare(case: Case):
+def prepare(case: Case) -> Callable[[], object]:
+    if case["part"] == "video":
+        return prepare_video(case)
     model = build(case["model"])  # makes torch importable
     import torch
 
@@ -63,6 +70,33 @@ def prepare(case: Case):
             )
 
     return decode
+
+
+def prepare_video(case: Case) -> Callable[[], object]:
+    """Each call tracks the next frame."""
+    config = preset(case["model"])
+    assert isinstance(config, Sam2Config)
+    official.require()
+    import torch
+
+    model = official_video.video_predictor(config, binarize_mask_from_pts_for_mem_enc=True)
+    model.load_state_dict(torch.load(case["checkpoint"], weights_only=True)["model"])
+    with open_video(case["video"]) as video:
+        frames = np.stack(list(video.frames(stop=case["frames"])))
+    half = case["dtype"] == "bfloat16"
+    for context in (
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16, enabled=half),
+        official_video.on_cpu(),
+    ):
+        _FOR_LIFE.enter_context(context)
+    state = official_video.init_state(model, frames)
+    for i, box in enumerate(boxes(case["objects"], *frames.shape[1:3])):
+        model.add_new_points_or_box(state, 0, i, box=np.array(box, np.float32))
+    propagation = model.propagate_in_video(state)
+    next(propagation)
+
+    return lambda: next(propagation)
 
 
 def write(name: str, path: str) -> None:

@@ -72,6 +72,16 @@ class Worker:
         self._process.wait()
 
 
+def boxes(count: int, height: int, width: int) -> list[list[float]]:
+    """Objects to track: boxes spread over the frame, XYXY in pixels."""
+    return [
+        [width * x, height * y, width * (x + 0.3), height * (y + 0.4)]
+        for x, y in (
+            (0.7 * (0.31 + 0.618 * i) % 0.7, 0.6 * (0.2 + 0.414 * i) % 0.6) for i in range(count)
+        )
+    ]
+
+
 def allocator() -> str | None:
     """tcmalloc, if the machine has it. Both sides get it: glibc hands big blocks back to the kernel
     after every operation, which costs the peer more than a factor of two in places."""
