@@ -26,6 +26,19 @@ def check_output_dir(path: str | os.PathLike) -> Path:
     return folder
 
 
+@contextmanager
+def output_dir(path: Path) -> Generator[None]:
+    """`check_output_dir`; if nothing is written inside the block, what it made is removed again."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        check_output_dir(path)
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for folder in missing:
+                folder.rmdir()
+
+
 def check_writable(path: str | os.PathLike) -> None:
     """Find out before any work whether the file `path` can be written.
 

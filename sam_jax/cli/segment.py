@@ -2,8 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 from sam_jax.cli import Segment, report, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
-from sam_jax.files import check_output_dir, replacing
+from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
 from sam_jax.io.overlay import overlay
@@ -49,7 +48,7 @@ def segment(args: Segment) -> int:
             f"the results would replace the input {min(taken)}: choose another folder with --output"
         )
     failures = 0
-    with _output_dir(args.output):
+    with output_dir(args.output):
         if args.cache:
             enable_compilation_cache()
 
@@ -127,19 +126,6 @@ def _segment_one(
         file = mask_files[min(i, len(mask_files) - 1)]
         share = 100 * area / mask.size
         say(f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}")
-
-
-@contextmanager
-def _output_dir(path: Path) -> Generator[None]:
-    """The folder for the results; if none is written, those made for it are removed again."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        check_output_dir(path)
-        yield
-    finally:
-        with suppress(OSError):  # not empty
-            for folder in missing:
-                folder.rmdir()
 
 
 def _stems(images: Sequence[Path]) -> list[str]:

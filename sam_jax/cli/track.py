@@ -12,10 +12,10 @@ from typing import Any
 
 from sam_jax.cli import Track, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
-from sam_jax.cli.segment import _output_dir
 from sam_jax.cli.track_output import Output, plan_output
 from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
 from sam_jax.cli.track_run import Route, Run
+from sam_jax.files import output_dir
 from sam_jax.io.masks import read_mask_picture
 
 _LOWEST_FPS = 0.01  # that a video can have
@@ -56,7 +56,7 @@ def track(args: Track) -> int:
         route = plan_route(args, prompts, count)
         for _, number, path in prompts.masks():
             read_mask_picture(path, (video.height, video.width), number=number)
-        with _output_dir(plan.folder):
+        with output_dir(plan.folder):
             plan.check_writable()
             if args.cache:
                 enable_compilation_cache()
