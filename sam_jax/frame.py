@@ -90,19 +90,23 @@ def see(
     bank: MemoryBank,
     recalled: Recall,
     with_memory: Bool[Array, " n"],
+    *,
+    skip: bool = False,
 ) -> Float[Array, "n h w d"]:
     """One frame's embedding for each object: in the light of its memory, or without any.
 
     Args:
       features: of one image, without the batch axis.
+      skip: there is one object, and its memory is not read where it is not needed. Not under vmap,
+        which would compute both branches, with a copy of the parameters for each of its rows.
     """
-    n, embed = with_memory.shape[0], features.embed
+    embed = features.embed
     plain = apply(model, "without_memory", embed)
 
     def conditioned() -> Array:
         return apply(model, "with_memory", embed, bank, recalled)
 
-    if n == 1:
+    if skip:
         return jax.lax.cond(with_memory[0], conditioned, lambda: plain[None])
     return jnp.where(with_memory[:, None, None, None], conditioned(), plain)
 

@@ -176,7 +176,8 @@ def prompt_masks(
       The state, at the same frame, and the answers for the objects that were given.
     """
 
-    def one(features: ImageFeatures, objects: tuple[Array, Array]) -> tuple:
+    def one(features: ImageFeatures, objects: tuple[Array, Array], skip: bool) -> tuple:
+        del skip  # masks are given when there are some
         masks, given = objects
         answer = answer_masks(model, features, masks)
         logits = fill_holes(answer.logits, options)
@@ -281,12 +282,16 @@ def _where_prompted(prompts: Prompts, prompted: Bool[Array, " n"]) -> Prompts:
 
 
 def _advance(
-    model: Model, options: TrackOptions, features: ImageFeatures, objects: ObjectInput
+    model: Model,
+    options: TrackOptions,
+    features: ImageFeatures,
+    objects: ObjectInput,
+    skip: bool,
 ) -> tuple[FrameOutput, FrameMemory]:
-    """Answers and memories of the objects of one image."""
+    """Answers and memories of the objects of one image; see `_per_object`."""
 
     def work() -> tuple[FrameOutput, FrameMemory]:
-        embed = see(model, features, objects.bank, objects.recall, objects.with_memory)
+        embed = see(model, features, objects.bank, objects.recall, objects.with_memory, skip=skip)
         answer = decode(model, embed, features.high_res, objects.prompts)
         filled = fill_holes(answer.logits, options)
         # Upstream remembers a prompted frame later, from the mask it handed out.
@@ -294,7 +299,7 @@ def _advance(
         memory = remember(model, features, kept, answer, objects.prompted, options)
         return FrameOutput(filled, answer.iou, answer.object_logit), memory
 
-    if objects.busy.shape[0] > 1:
+    if not skip:
         return work()
     shapes = jax.eval_shape(work)
     idle = partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -310,12 +315,14 @@ def _where_busy(busy: Bool[Array, " n"], output: FrameOutput) -> FrameOutput:
 
 
 def _per_object(
-    function: Callable[[ImageFeatures, Any], Any],
+    function: Callable[[ImageFeatures, Any, bool], Any],
     features: ImageFeatures,
     objects: Any,
     options: TrackOptions,
 ) -> Any:
-    """`function(features of one image, some of its objects)` for all objects.
+    """`function(features of one image, some of its objects, skip)` for all objects.
+
+    `skip` is true where the function gets one object and may branch on what there is to do for it.
 
     Args:
       features: of b images.
@@ -329,15 +336,15 @@ def _per_object(
     groups = n if one_by_one else b
     objects = jax.tree.map(lambda x: x.reshape(groups, x.shape[0] // groups, *x.shape[1:]), objects)
     if groups == 1:
-        return function(*jax.tree.map(lambda x: x[0], (features, objects)))
+        return function(*jax.tree.map(lambda x: x[0], (features, objects)), n == 1)
     if not one_by_one:
-        results = jax.vmap(function)(features, objects)
+        results = jax.vmap(partial(function, skip=False))(features, objects)
     else:
 
         def one(indexed: tuple[Int[Array, ""], Any]) -> Any:
             index, objects = indexed
             image = jax.tree.map(lambda x: x[index * b // n], features)
-            return function(image, objects)
+            return function(image, objects, True)
 
         results = jax.lax.map(one, (jnp.arange(n), objects))
     return jax.tree.map(lambda x: x.reshape(n, *x.shape[2:]), results)

@@ -123,3 +123,57 @@ def recorded() -> Callable[[str, str], dict[str, np.ndarray]]:
         }
 
     return read
+
+
+@pytest.fixture(scope="session")
+def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
+    """`small_tracker(presence=1.0)`: a SAM 2.1 for 96-pixel frames that compiles in seconds.
+
+    Its parameters are random, but such that prompts and memory show in every mask. `presence` moves
+    all object logits: at 1 most objects are there, at -1.2 they come and go.
+    """
+    import jax.numpy as jnp
+
+    from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
+    from sam_jax.models import build
+    from sam_jax.types import Model
+
+    config = Sam2Config(
+        "small-tracker",
+        HieraConfig(8, 1, (1, 1, 2, 1), global_att_blocks=(3,), window_spec=(4, 4, 4, 2)),
+        image_size=96,
+        dim=32,
+        mask_channels=4,
+        decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
+        memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
+    )
+    module = build(config)
+    params = random_params(module)
+
+    def stronger(keys: Any, leaf: np.ndarray, presence: float) -> jax.Array:
+        path = jax.tree_util.keystr(keys, simple=True, separator="/")
+        gain = 3 if path.endswith("kernel") else 1
+        if "cross_attn_image/out_proj" in path or "cross_attn_image/v_proj" in path:
+            gain *= 3
+        shift = presence if path.endswith("pred_obj_score_head/layers_2/bias") else 0
+        return jnp.asarray(gain * leaf + shift, leaf.dtype)
+
+    def make(presence: float = 1.0) -> Any:
+        lively = jax.tree_util.tree_map_with_path(lambda k, x: stronger(k, x, presence), params)
+        return Model(params=lively, module=module)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drifting() -> Callable[..., np.ndarray]:
+    """`drifting(t, height=96, width=96, seed=1)`: uint8 [t h w 3], blurred colours that move."""
+    from PIL import Image
+
+    def make(t: int, height: int = 96, width: int = 96, seed: int = 1) -> np.ndarray:
+        colours = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+        wide = Image.fromarray(colours).resize((2 * width, 2 * height), Image.Resampling.BICUBIC)
+        moved = (np.roll(wide, (3 * i, 5 * i), (0, 1)) for i in range(t))
+        return np.stack([frame[:height, :width] for frame in moved])
+
+    return make

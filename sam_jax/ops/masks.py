@@ -1,9 +1,14 @@
 """Measurements and repairs of masks. Fixed shapes: all of it jits and runs under vmap."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
+
+_FEW_PIXELS = 64  # components of so many are found by looking around, larger ones by their labels
 
 
 def stability_score(
@@ -90,6 +95,46 @@ def component_areas(labels: Int[Array, "*batch h w"]) -> Int[Array, "*batch h w"
     return jax.vmap(of_one)(flat).reshape(*batch, height, width)
 
 
+def in_small_components(mask: Bool[Array, "*batch h w"], area: int) -> Bool[Array, "*batch h w"]:
+    """Pixels of components that have at most `area` pixels, diagonal neighbours included.
+
+    By `area` - 1 rounds of looking at the neighbours, which is enough for any component so small: a
+    fixed amount of work, and nothing that one mask of a batch has to do because of another. For
+    large areas `label_components` is quicker.
+    """
+    *batch, height, width = mask.shape
+    none = height * width
+    index = jnp.arange(none, dtype=jnp.int32).reshape(height, width)
+    labels = jnp.where(mask, index, none)
+
+    def around(values: Array, pick: Callable[..., Array], outside: int) -> Array:
+        edges = [(0, 0)] * len(batch) + [(1, 1), (1, 1)]
+        padded = jnp.pad(values, edges, constant_values=outside)
+        rows = pick(pick(padded[..., :-2, :], padded[..., 1:-1, :]), padded[..., 2:, :])
+        return pick(pick(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
+
+    def spread(_: Any, labels: Array) -> Array:
+        return jnp.where(mask, around(labels, jnp.minimum, none), none)
+
+    labels = lax.fori_loop(0, area - 1, spread, labels)
+    # Where labels of a component still differ it is too large, however few pixels share one.
+    lowest = around(labels, jnp.minimum, none)
+    highest = around(jnp.where(mask, labels, -1), jnp.maximum, -1)
+    weight = jnp.where(lowest == highest, 1, area + 1)
+
+    def of_one(labels: Array, weight: Array) -> Array:
+        return jnp.zeros(none + 1, jnp.int32).at[labels].add(weight)[labels]
+
+    flat = (x.reshape(-1, none) for x in (labels, weight))
+    return mask & (jax.vmap(of_one)(*flat).reshape(mask.shape) <= area)
+
+
+def _is_small(mask: Bool[Array, "*batch h w"], area: float | int) -> Bool[Array, "*batch h w"]:
+    if area <= _FEW_PIXELS:
+        return in_small_components(mask, int(area))
+    return mask & (component_areas(label_components(mask)) <= area)
+
+
 def fill_holes_and_sprinkles(
     logits: Float[Array, "*batch h w"],
     *,
@@ -109,9 +154,7 @@ def fill_holes_and_sprinkles(
     inside = logits > threshold
     result = logits
     if max_hole_area > 0:
-        areas = component_areas(label_components(~inside))
-        result = jnp.where(~inside & (areas <= max_hole_area), threshold + margin, result)
+        result = jnp.where(_is_small(~inside, max_hole_area), threshold + margin, result)
     if max_sprinkle_area > 0:
-        areas = component_areas(label_components(inside))
-        result = jnp.where(inside & (areas <= max_sprinkle_area), threshold - margin, result)
+        result = jnp.where(_is_small(inside, max_sprinkle_area), threshold - margin, result)
     return result
