@@ -7,8 +7,8 @@
 Objects never look at each other, so no device waits for another: there is no collective in the
 program. A batch of videos is spread in the same way, several objects of each staying together.
 
-`jax.jit` alone does it too, with arrays placed by `NamedSharding(mesh, P("data"))`, if `options` has
-`one_by_one=False` and a `fill_hole_area` of at most 64; larger holes are found by all devices
+`jax.jit` alone does it too, with arrays placed by `NamedSharding(mesh, P("data"))`, if `options`
+has `one_by_one=False` and a `fill_hole_area` of at most 64; larger holes are found by all devices
 together.
 """
 

@@ -338,7 +338,7 @@ def _per_object(
     if groups == 1:
         return function(*jax.tree.map(lambda x: x[0], (features, objects)), n == 1)
     if not one_by_one:
-        results = jax.vmap(partial(function, skip=False))(features, objects)
+        results = jax.vmap(lambda *group: function(*group, False))(features, objects)
     else:
 
         def one(indexed: tuple[Int[Array, ""], Any]) -> Any:

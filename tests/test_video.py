@@ -378,16 +378,14 @@ def test_the_mask_shown_before_is_a_prompt(model: Model, frames) -> None:
 
 def test_compile_of_steps_once(model: Model, frames) -> None:
     """Prompts, corrections, resets, absences, directions: all are data."""
-    fresh = jax.jit(lambda *x: video.step(*x))
-    state, features = video.init_state(model, 2), encode(model, frames[0])
+    run(model, frames[:1], {}, 2)
+    before = video.jit_step._cache_size()
     asks: Ask = {0: {0: CLICK}, 1: {1: BOX}, 2: {0: CLICKS, 1: CLICK}, 5: {1: BOX}}
-    for i, now in enumerate(inputs(asks, 2, 7)):
-        if i == 4:
-            state = _reset(state, np.array([False, True]))
-        state, _ = fresh(model, state, FrameInput(features, *now))
+    state, _ = run(model, frames[:6], asks, 2)
+    state, _ = run(model, frames[6:], asks, 2, state=_reset(state, np.array([False, True])))
     back = video.init_state(model, 2, first_frame=3, reverse=True, num_frames=4)
-    fresh(model, back, FrameInput(features, *asked(2, {}), np.zeros(2, bool)))
-    assert fresh._cache_size() == 1
+    run(model, frames[:3], {}, 2, state=back)
+    assert video.jit_step._cache_size() == before
 
 
 def test_state_has_the_objects_first_in_every_leaf(model: Model) -> None:
