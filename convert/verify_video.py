@@ -51,7 +51,7 @@ _LIVE = {
         sharper=6.0,
         object_head=(200.0, (-17.75,)),
         iou_head=(100.0, (-9.1, 3.6, 11.7, 1.2)),
-        steeper=1.7,
+        steeper=1.3,
     ),
 }
 
@@ -74,7 +74,8 @@ def checkpoint_pair(model: Model, scenario: Scenario) -> tuple[Model, Any]:
     config = scenario.config(model.config)
     ours = _model(config, flatten(model.params))
     theirs = official_video.video_predictor(config, **scenario.arguments)
-    official.load_state_dict(theirs, to_official(flatten(ours.params), config))
+    arrays = {path: np.asarray(array) for path, array in flatten(ours.params).items()}
+    official.load_state_dict(theirs, to_official(arrays, config))
     return ours, theirs
 
 
@@ -82,7 +83,8 @@ def _model(config: Sam2Config, params: Any) -> Model:
     """Of a config with weights; what a 2.0 model has no place for is left out."""
     module = build(config)
     abstract = abstract_params(module)
-    wanted = {path: array for path, array in params.items() if path in flatten(abstract)}
+    places = flatten(abstract)
+    wanted = {path: np.asarray(array) for path, array in params.items() if path in places}
     return Model(jax.tree.map(jax.numpy.asarray, merge(abstract, wanted)), module)
 
 

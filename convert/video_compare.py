@@ -15,19 +15,23 @@ from jaxtyping import Float
 from convert import official_video
 from convert.video_scenarios import Scenario
 
-# Stage -> the largest acceptable `Error.value`. Both sides round spatial memories to bfloat16, and
-# a value next to a rounding boundary may fall on either side of it: one unit in the last place is
-# up to 2^-7 of that value. So a few elements of a memory differ by that much and nearly all by
-# nothing (hence a limit for the largest and one for the mean), and what is computed from it,
-# everything after the first tracked frame, differs by more than float32 noise.
+# Stage -> the largest acceptable `Error.value`, several times what was seen in any scenario. Why
+# there is more than float32 noise:
+# - both sides round spatial memories to bfloat16, and a value next to a rounding boundary may fall
+#   on either side of it: a unit in the last place is up to 2^-7 of that value. A few elements of a
+#   memory differ by that much and nearly all by nothing; what is read from it later, by more than
+#   one computed without;
+# - the mask of a prompted frame may be remembered as 0 and 1: of the pixels whose logit is within
+#   noise of 0 one may turn (seen once, logit 2e-6), and then the memory around it differs by some
+#   percent. Hence a wide limit for the largest difference and a narrow one for the mean.
 LIMITS = {
-    "pixels": 1e-3,
-    "video logits": 1e-1,
-    "mask logits": 1e-1,
-    "pointer": 1e-2,
-    "memory": 1e-2,
+    "pixels": 1e-4,
+    "video logits": 1e-2,
+    "mask logits": 2e-2,
+    "pointer": 1e-4,
+    "memory": 1e-1,
     "mean memory": 1e-3,
-    "object score": 1e-1,
+    "object score": 5e-3,
 }
 
 
@@ -202,10 +206,10 @@ def _largest(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def worst(errors: Sequence[Error]) -> dict[str, Error]:
-    """Of each stage the largest error."""
-    found: dict[str, Error] = {}
-    for error in errors:
-        # `not <=`, so that a NaN is worse than anything
-        if error.stage not in found or not error.value <= found[error.stage].value:
-            found[error.stage] = error
-    return found
+    """Of each stage the largest error; a NaN is larger than anything."""
+
+    def size(error: Error) -> float:
+        return np.inf if np.isnan(error.value) else error.value
+
+    stages = {error.stage for error in errors}
+    return {stage: max((e for e in errors if e.stage == stage), key=size) for stage in stages}
