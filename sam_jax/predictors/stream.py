@@ -103,6 +103,11 @@ class Stream:
     Results of `step` are there before they are computed: code that reads those of one frame after
     it has given the next keeps the device busy all the time.
 
+    Programs: at most four are compiled, however many frames, clicks and objects there are: the
+    image encoder, the step, the answer to given masks, and the emptying of a slot. The last three
+    once more when the number of slots doubles; the step also when one object gets more than 3 (then
+    7, 15, ...) clicks and box corners at once.
+
     Args:
       model: what `sam_jax.load` returns.
       max_objects: slots for objects; when more are added the number doubles, which compiles again.
@@ -230,12 +235,12 @@ class Stream:
         for obj_id, prompt in asked.items():
             checked = self._check(obj_id, prompt, size)
             (masks if prompt.mask is not None else clicks)[obj_id] = checked
-        self._size = size
 
         side = self.model.config.image_size
         if model_input is None:
             model_input = Video.to_model_input(pixels, side)
         features = video.jit_encode(self.model, model_input[None])
+        self._size = size
         n = self._state.frame.shape[0]
         given = None
         if masks:
