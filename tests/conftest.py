@@ -143,7 +143,7 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         HieraConfig(8, 1, (1, 1, 2, 1), global_att_blocks=(3,), window_spec=(4, 4, 4, 2)),
         image_size=96,
         dim=32,
-        mask_channels=4,
+        mask_channels=16,
         decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
         memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
     )

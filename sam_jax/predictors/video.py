@@ -64,6 +64,12 @@ class VideoPredictor:
         for frame_idx, obj_ids, masks in predictor.propagate_in_video(state):
             masks[:, 0] > 0                                     # bool [n h w]
 
+    Programs: one each for the image encoder, a frame without memory, a given mask, and the memory
+    of a prompted frame. The decoder is compiled for up to 1, 3, 7, 15 and 31 clicks and box corners
+    on a frame; a frame in the light of the memory for up to 1, 2, 4, ... prompted frames of the
+    object; the step of a propagation for these and for up to 1, 2, 4, ... objects. So 1 to 20
+    clicks on each of 20 frames of one object compile 4 + 5 + 6 + 6 programs at most.
+
     Args:
       model: what `sam_jax.load` returns.
       fill_hole_area: holes of at most so many low-resolution pixels are filled; 0 keeps them.
@@ -180,6 +186,7 @@ class VideoPredictor:
         )
         if len(arrays.points) > 1:
             raise ValueError(f"{len(arrays.points)} objects in one call: call once for each")
+        features = state.frame_features(self.model, frame_idx)  # may raise: nothing is noted yet
         memory = state.memories.setdefault(obj_id, ObjectMemory())
         if not clear_old_points and frame_idx in memory.points:
             arrays = join_points(memory.points[frame_idx], arrays)
@@ -190,7 +197,6 @@ class VideoPredictor:
         # Upstream feeds back what it answered before, also when clicks are replaced.
         previous = memory.pending(is_cond).get(frame_idx)
         previous = previous or memory.cond.get(frame_idx) or memory.non_cond.get(frame_idx)
-        features = state.frame_features(self.model, frame_idx)
         if frame_idx in memory.tracked:
             embed = self._see(state, frame_idx, obj_id, features)
         else:
@@ -216,13 +222,12 @@ class VideoPredictor:
         state = inference_state
         state.check_frame(frame_idx)
         square = resize_mask(check_mask(mask, None), self.model.config.image_size)
+        features = state.frame_features(self.model, frame_idx)  # may raise: nothing is noted yet
         memory = state.memories.setdefault(obj_id, ObjectMemory())
         memory.points.pop(frame_idx, None)
         memory.masked.add(frame_idx)
         is_cond = self._is_cond(memory, frame_idx)
-        answer = editing.answer_mask(
-            self.model, state.frame_features(self.model, frame_idx), square[None], self._options
-        )
+        answer = editing.answer_mask(self.model, features, square[None], self._options)
         memory.answered(frame_idx, editing.to_entry(answer), is_cond=is_cond)
         return self._shown(state, frame_idx, is_cond)
 
