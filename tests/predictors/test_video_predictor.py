@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -54,8 +53,8 @@ def disc(x: float, y: float, radius: float) -> np.ndarray:
 
 def assert_same(a: dict[int, np.ndarray], b: dict[int, np.ndarray], atol: float = 0) -> None:
     assert list(a) == list(b)
-    for frame in a:
-        np.testing.assert_allclose(a[frame], b[frame], atol=atol, err_msg=f"frame {frame}")
+    for frame, masks in a.items():
+        np.testing.assert_allclose(masks, b[frame], atol=atol, err_msg=f"frame {frame}")
 
 
 def distance(a: dict[int, np.ndarray], b: dict[int, np.ndarray]) -> float:
@@ -272,7 +271,7 @@ def test_prompts_between_two_propagations(make, clip) -> None:
     """An object added late is tracked from then on, and changes nothing for the first."""
     predictor, state = make(0)
     first = masks_by_frame(predictor.propagate_in_video(state))
-    frame, ids, masks = predictor.add_new_points_or_box(state, 5, "late", **BOX)
+    _, ids, masks = predictor.add_new_points_or_box(state, 5, "late", **BOX)
     assert ids == [1, "late"]
     np.testing.assert_array_equal(masks[0], first[5][0])  # the other's mask is shown with it
     second = masks_by_frame(predictor.propagate_in_video(state, 5))
