@@ -201,7 +201,7 @@ def test_each_of_16_objects_gets_what_it_gets_alone(
 
 
 def test_prompts_of_objects_that_are_not_prompted_are_ignored(model: Model, frames) -> None:
-    state = run(model, frames[:2], FEW, 2)[0]
+    state = run(model, frames[:2], {0: {0: CLICK, 1: BOX}}, 2)[0]
     features = encode(model, frames[2])
     prompts, _ = asked(2, {0: CLICKS, 1: BOX})
     other, _ = asked(2, {0: CLICKS, 1: ([[80, 5], [3, 3]], [0, 1])})
