@@ -15,7 +15,7 @@ from sam_jax.image import apply, encode_image, encode_prompts
 from sam_jax.models import init_params
 from sam_jax.ops.resize import bilinear
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts
-from train.config import TrainConfig
+from train.config import Run, TrainConfig
 from train.losses import Losses, prediction_losses
 from train.prompts import MAX_CLICKS, correct, first_prompts, naive_masks
 
@@ -39,9 +39,22 @@ class TrainState:
     optimizer: Any
     step: Array
 
+    def descend(
+        self, optimizer: optax.GradientTransformation, grads: Any, decay: float
+    ) -> "TrainState":
+        """One step along the gradients; `decay` is the average's, smaller in the first steps.
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW with warm-up and cosine for what is trained, nothing for the rest."""
+        What does not move keeps its exact value in the average, too.
+        """
+        updates, optimizer_state = optimizer.update(grads, self.optimizer, self.params)
+        params = optax.apply_updates(self.params, updates)
+        keep = jnp.minimum(decay, (1 + self.step) / (10 + self.step))
+        ema = jax.tree.map(lambda e, p: e + (1 - keep) * (p - e), self.ema, params)
+        return TrainState(params, ema, optimizer_state, self.step + 1)
+
+
+def adamw(config: Run) -> optax.GradientTransformation:
+    """AdamW with warm-up, cosine and clipped gradients."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         config.learning_rate,
@@ -53,18 +66,22 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     def decayed(params: Any) -> Any:
         return jax.tree.map(lambda x: x.ndim > 1, params)
 
-    trained = optax.chain(
+    return optax.chain(
         optax.clip_by_global_norm(config.clip),
         # b2 0.98: the large gradients of the first steps are forgotten in time for the small ones.
         optax.adamw(schedule, b2=0.98, weight_decay=config.weight_decay, mask=decayed),
     )
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW for what is trained, nothing for the rest."""
 
     def label(path: Any, _: Array) -> str:
         names = [entry.key for entry in path]
         return "trained" if names[0] in _TRAINED and names[-1] != _CONSTANT else "frozen"
 
     return optax.multi_transform(
-        {"trained": trained, "frozen": optax.set_to_zero()},
+        {"trained": adamw(config), "frozen": optax.set_to_zero()},
         lambda params: jax.tree_util.tree_map_with_path(label, params),
     )
 
@@ -172,10 +189,6 @@ def make_step(
         grads, losses = jax.grad(loss, has_aux=True)(
             state.params, balance, state.step < config.locate_steps, key, images, masks
         )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
-        return TrainState(params, ema, optimizer_state, state.step + 1), losses
+        return state.descend(optimizer, grads, config.ema), losses
 
     return step

@@ -38,11 +38,11 @@ class Scene:
             family[child] |= parent > 0 and family[parent]
         return family[self.layers]
 
-    def targets(self) -> list[np.ndarray]:
-        """Masks of everything large enough to be asked for."""
+    def targets(self) -> dict[int, np.ndarray]:
+        """Masks of everything large enough to be asked for, by layer."""
         least = MIN_PIXELS * self.layers.size / 256**2
-        masks = [self.mask(layer) for layer in range(1, len(self.parents))]
-        return [m for m in masks if least <= m.sum() <= 0.9 * m.size]
+        masks = {layer: self.mask(layer) for layer in range(1, len(self.parents))}
+        return {i: m for i, m in masks.items() if least <= m.sum() <= 0.9 * m.size}
 
 
 @functools.cache
@@ -62,14 +62,16 @@ def make_scene(
     rng: np.random.Generator, size: int = 256, textures: list[np.ndarray] | None = None
 ) -> Scene:
     """Paint a scene of 3 to 9 things."""
-    painter = _Painter(rng, size, textures or [])
+    painter = Painter(rng, size, textures or [])
     for _ in range(rng.integers(3, 10)):
         painter.add()
     return painter.finish()
 
 
-class _Painter:
+class Painter:
     """A canvas in the making: colours 0..1, layer numbers, parents."""
+
+    radii = (0.1, 0.55)  # of things, smallest and largest, as a part of the canvas
 
     def __init__(self, rng: np.random.Generator, size: int, textures: list[np.ndarray]) -> None:
         self.rng, self.size, self.textures = rng, size, textures
@@ -83,7 +85,7 @@ class _Painter:
     def add(self) -> None:
         """A thing at a random place, often on top of an earlier one."""
         rng, size = self.rng, self.size
-        radius = size * np.exp(rng.uniform(np.log(0.1), np.log(0.55)))
+        radius = size * np.exp(rng.uniform(*np.log(self.radii)))
         centre = rng.uniform(-0.05, 1.05, 2) * size
         ys, xs = np.nonzero(self.layers)
         if len(xs) and rng.random() < 0.4:
@@ -180,7 +182,7 @@ class _Painter:
             at, wide = rng.uniform(-0.8, 0.8, 2), rng.uniform(0.03, 0.3, 2)
             glow = np.exp(-(((u - at[0]) / wide[0]) ** 2) - ((v - at[1]) / wide[1]) ** 2)
             paint += (rng.uniform(0.2, 1) * np.minimum(1, glow * rng.uniform(1, 4)))[..., None]
-        self.canvas[crop] += (np.clip(paint, 0, 1) - self.canvas[crop]) * alpha[..., None]
+        self.blend(crop, np.clip(paint, 0, 1), alpha)
         self.layers[crop][alpha > 0.5] = layer
         if rng.random() < 0.2:
             self.scratch(int(rng.integers(1, 6)), cover)
@@ -189,7 +191,7 @@ class _Painter:
         far = -self.light * self.size * self.rng.uniform(0, 0.08)
         cast = np.roll(cover, (round(far[1]), round(far[0])), (0, 1))
         soft = _blur(cast, self.size * self.rng.uniform(0.005, 0.06))
-        self.canvas *= 1 - self.rng.uniform(0.2, 0.7) * soft[..., None]
+        self.blend(np.s_[:, :], np.zeros(3), self.rng.uniform(0.2, 0.7) * soft)
 
     def scratch(self, count: int, cover: np.ndarray) -> None:
         """Lines and specks that belong to whatever they are on."""
@@ -201,8 +203,11 @@ class _Painter:
             start = self.rng.uniform(0, self.size, 2)
             end = start + self.rng.normal(0, self.size * self.rng.uniform(0.02, 0.4), 2)
             draw.line([*start, *end], fill=int(self.rng.integers(60, 256)), width=1)
-        alpha = (np.asarray(image, np.float32) / 255 * cover)[..., None]
-        self.canvas += (self.colour() - self.canvas) * alpha
+        self.blend(np.s_[:, :], self.colour(), np.asarray(image, np.float32) / 255 * cover)
+
+    def blend(self, region: tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
+        """Put a colour, or one for each pixel [h w 3], over a region; alpha [h w] says how much."""
+        self.canvas[region] += (colour - self.canvas[region]) * alpha[..., None]
 
     def colour(self) -> np.ndarray:
         grey, tint = self.rng.uniform(0.03, 0.97), self.rng.normal(0, 1, 3)
@@ -265,17 +270,25 @@ class _Painter:
         return paint[:, ::-1] if self.rng.random() < 0.5 else paint
 
     def finish(self) -> Scene:
-        """What a camera adds: exposure, colour cast, blur, noise, JPEG."""
-        rng = self.rng
-        gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
-        image = np.clip(self.canvas * gain, 0, 1) ** rng.uniform(0.7, 1.4)
-        image += rng.normal(0, rng.uniform(0, 0.03), (self.size, self.size, 1))
-        photo = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
-        photo = photo.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2) * self.size / 256))
-        if rng.random() < 0.5:
-            photo.save(buffer := io.BytesIO(), "jpeg", quality=int(rng.integers(40, 95)))
-            photo = Image.open(buffer)
-        return Scene(np.asarray(photo), self.layers, tuple(self.parents))
+        return Scene(photograph(self.rng, self.canvas), self.layers, tuple(self.parents))
+
+
+def photograph(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
+    """What a camera adds to colours [s s 3]: exposure, colour cast, blur, noise, JPEG.
+
+    Returns:
+      uint8 [s s 3]
+    """
+    size = canvas.shape[0]
+    gain = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3)
+    image = np.clip(canvas * gain, 0, 1) ** rng.uniform(0.7, 1.4)
+    image += rng.normal(0, rng.uniform(0, 0.03), (size, size, 1))
+    photo = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
+    photo = photo.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2) * size / 256))
+    if rng.random() < 0.5:
+        photo.save(buffer := io.BytesIO(), "jpeg", quality=int(rng.integers(40, 95)))
+        photo = Image.open(buffer)
+    return np.asarray(photo)
 
 
 def _direction(rng: np.random.Generator) -> np.ndarray:
@@ -304,7 +317,7 @@ def make_batch(
     pictures, masks = [], []
     while len(pictures) < images:
         scene = make_scene(rng, size, textures)
-        targets = scene.targets()
+        targets = list(scene.targets().values())
         if not targets:
             continue
         # Large objects a little more often: people click on them.

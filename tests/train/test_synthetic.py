@@ -45,7 +45,7 @@ def test_parts_lie_inside_their_things(scenes: list[Scene]) -> None:
 
 def test_targets_are_neither_specks_nor_everything(scenes: list[Scene]) -> None:
     for scene in scenes:
-        areas = np.array([t.sum() for t in scene.targets()])
+        areas = np.array([t.sum() for t in scene.targets().values()])
         assert (areas >= MIN_PIXELS * (96 / 256) ** 2).all()
         assert (areas <= 0.9 * 96**2).all()
 

@@ -16,7 +16,7 @@ from sam_jax.load import load, save
 from sam_jax.models import build
 from sam_jax.types import Model
 from train import __main__ as program
-from train.config import TrainConfig
+from train.config import Run, TrainConfig
 from train.evaluate import evaluate
 from train.step import init_state, make_optimizer, make_step
 from train.synthetic import make_batch
@@ -130,10 +130,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 def test_evaluation_names_every_protocol_and_survives_a_file(random_params, tmp_path) -> None:
     model = Model(params=random_params(build(TINY)), module=build(TINY))
     found = evaluate(model, [BATCH])
-    assert [name.split(",")[0] for name in found] == ["1 box"] + ["1 click"] * 3 + ["3 clicks"]
+    assert [name.split(", ")[1] for name in found] == ["1 box"] + ["1 click"] * 3 + ["3 clicks"]
     assert all(0 <= value <= 1 for value in found.values())
     by_prediction, by_truth = (
-        found[f"1 click, best of three by {x} IoU"] for x in ("predicted", "true")
+        found[f"mIoU, 1 click, best of three by {x} IoU"] for x in ("predicted", "true")
     )
     assert by_prediction <= by_truth
     save(model, tmp_path / "m.safetensors")
@@ -157,6 +157,6 @@ def test_recipes_are_configs_of_known_models() -> None:
     assert recipes
     for name in recipes:
         module = importlib.import_module(f"configs.{name}")
-        assert isinstance(module.config, TrainConfig)
+        assert isinstance(module.config, Run)
         assert f"python -m train {name}" in module.__doc__
         presets.preset(module.config.model)

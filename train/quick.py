@@ -1,0 +1,100 @@
+"""Gradients of the memory that are quick on CPU: the same sums, ordered for the way back.
+
+`sam_jax` orders its sums for answers. There, attention keeps a running maximum over chunks, which
+never holds all scores; a strided convolution is one. On CPU the gradients of these take 3 to 10
+times as long as those of plain products, which a short clip has the memory for.
+The fuser of the memory encoder is skipped: its blocks are born with a scale of 1e-6 and keep it,
+because their depthwise convolutions would take half the encoder's time.
+
+    with quick_gradients():
+        jax.grad(loss)(params)
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sam_jax.models.layers import Linear, Upsample2x
+from sam_jax.models.memory_attention import RopeAttention
+from sam_jax.models.memory_encoder import Fuser
+from sam_jax.ops.position import rotate
+
+
+def quick_gradients() -> AbstractContextManager[None]:
+    """Trace what is inside with quick gradients."""
+    return nn.intercept_methods(_replace)
+
+
+def _replace(method: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+    module = context.module
+    if isinstance(module, RopeAttention) and context.method_name == "to_memory":
+        return _to_memory(module, *args)
+    if context.method_name == "__call__":
+        if isinstance(module, Fuser):
+            return args[0]
+        if isinstance(module, Linear):
+            return _dot(args[0], module.matrix) + module.bias
+        if isinstance(module, Upsample2x):
+            return _upsample(module, args[0])
+        if isinstance(module, nn.Conv):
+            return _convolve(module, args[0])
+    return method(*args, **kwargs)
+
+
+@jax.custom_vjp
+def _dot(x: Float[Array, "... i"], kernel: Float[Array, "i o"]) -> Float[Array, "... o"]:
+    return x @ kernel
+
+
+def _dot_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    """Two plain products: jax would contract all leading axes at once, which CPUs do slowly."""
+    x, kernel = saved
+    flat = grad.reshape(-1, grad.shape[-1])
+    return (flat @ kernel.T).reshape(x.shape), x.reshape(-1, x.shape[-1]).T @ flat
+
+
+_dot.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _dot_backward)
+
+
+def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
+    n, h, w, c = x.shape
+    y = _dot(x, module.kernel.transpose(3, 0, 1, 2).reshape(c, -1)).reshape(n, h, w, 2, 2, -1)
+    return y.swapaxes(2, 3).reshape(n, 2 * h, 2 * w, -1) + module.bias
+
+
+def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:
+    """A strided convolution as a product with the neighbours of each place."""
+    kernel = module.get_variable("params", "kernel")
+    high, wide, _, out = kernel.shape
+    stride = module.strides  # a number, and so is the padding if there is any
+    assert isinstance(stride, int)
+    pad = module.padding if isinstance(module.padding, int) else 0
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    n, h, w, c = x.shape
+    h, w = (h - high) // stride + 1, (w - wide) // stride + 1
+    # Strides become an axis, of which the parts are whole slices.
+    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % stride), (0, -x.shape[2] % stride), (0, 0)))
+    x = x.reshape(n, x.shape[1] // stride, stride, x.shape[2] // stride, stride, c)
+    parts = [
+        x[:, i // stride : i // stride + h, i % stride, j // stride : j // stride + w, j % stride]
+        for i in range(high)
+        for j in range(wide)
+    ]
+    neighbours = jnp.concatenate(parts, -1)
+    return _dot(neighbours, kernel.reshape(-1, out)) + module.get_variable("params", "bias")
+
+
+def _to_memory(module: RopeAttention, x: Array, memory: Any, tables: Any) -> Array:
+    """`RopeAttention.to_memory` with all scores at once."""
+    n, _, t, e = memory.maps.shape
+    q = rotate(module.q_proj(x), *tables) * module.dim**-0.5
+    keys = rotate(module.k_proj(memory.maps + memory.maps_pe), *tables).reshape(n, -1, module.dim)
+    keys = jnp.concatenate([keys, module.k_proj(memory.pointers + memory.pointers_pe)], 1)
+    values = jnp.concatenate([memory.maps.reshape(n, -1, e), memory.pointers], 1)
+    valid = jnp.concatenate([jnp.repeat(memory.maps_valid, t, 1), memory.pointers_valid], 1)
+    scores = q @ keys.swapaxes(1, 2) + jnp.where(valid, 0, -1e30)[:, None]
+    return module.out_proj(module.v_proj(jax.nn.softmax(scores) @ values))
