@@ -67,9 +67,11 @@ def init_state(
       first_frame: index of the first frame to come.
       reverse: frames come in falling order.
     """
-    for name, value in {"n": n, "prompted": prompted}.items():
-        if value < 1:
+    for name, value in {"n": n, "prompted": prompted, "num_frames": num_frames}.items():
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if first_frame < 0:
+        raise ValueError(f"first_frame must not be negative, got {first_frame}")
     config = model.config
     bank = banks.init_bank(
         n,

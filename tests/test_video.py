@@ -398,11 +398,17 @@ def test_state_has_the_objects_first_in_every_leaf(model: Model) -> None:
 # Bad input
 
 
-@pytest.mark.parametrize(("setting", "value"), [("n", 0), ("prompted", 0)])
+@pytest.mark.parametrize(("setting", "value"), [("n", 0), ("prompted", 0), ("num_frames", 0)])
 def test_states_of_nothing_are_refused(model: Model, setting: str, value: int) -> None:
     settings = {"n": 2} | {setting: value}
     with pytest.raises(ValueError, match=f"{setting} must be at least 1, got {value}"):
         video.init_state(model, **settings)
+
+
+def test_frames_before_the_first_are_refused(model: Model) -> None:
+    """-1 is how the bank writes that a slot is empty."""
+    with pytest.raises(ValueError, match="first_frame must not be negative, got -1"):
+        video.init_state(model, 2, first_frame=-1)
 
 
 def test_frames_and_states_that_do_not_fit_are_refused(model: Model, frames) -> None:
