@@ -108,13 +108,14 @@ def markdown(results: dict[str, dict[str, Error]]) -> str:
 
 def show(results: dict[str, dict[str, Error]]) -> None:
     """The same on the terminal, with the place of every error that is too large."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("scenario", *LIMITS)
+    table = Table("scenario", *LIMITS, box=box.SIMPLE, pad_edge=False)
     for name, errors in results.items():
         cells = (errors[stage] for stage in LIMITS)
-        table.add_row(name, *(f"{'' if e.accepted else '[bold red]'}{e.value:.1e}" for e in cells))
+        table.add_row(name, *(f"{'' if e.accepted else '[bold red]'}{e.value:.0e}" for e in cells))
     table.add_row("limit", *(f"{limit:.0e}" for limit in LIMITS.values()), style="dim")
     console = Console()
     console.print(table)

@@ -26,7 +26,7 @@ from convert.video_scenarios import Scenario
 #   percent. Hence a wide limit for the largest difference and a narrow one for the mean.
 LIMITS = {
     "pixels": 1e-4,
-    "video logits": 1e-2,
+    "video logits": 2e-2,
     "mask logits": 2e-2,
     "pointer": 1e-4,
     "memory": 1e-1,
@@ -42,10 +42,8 @@ class Error:
     Attributes:
       stage: what was compared, a key of `LIMITS`.
       case: of which object, on which frame, at which step of the scenario.
-      value: for pixels the fraction of the thresholded mask that differs; for video logits the
-        largest difference but for the worst thousandth of the pixels (where objects exclude each
-        other, a tie goes either way); for pointers and memories relative to the largest official
-        value; otherwise the largest difference.
+      value: for pixels the fraction of the thresholded mask that differs; for pointers and memories
+        relative to the largest official value; otherwise the largest difference.
     """
 
     stage: str
@@ -163,11 +161,14 @@ def compare(scenario: Scenario, ours: Side, theirs: Side) -> Iterator[Error]:
             seen, expected = np.asarray(mine[3]), np.asarray(official_step[3])
             if seen.shape != expected.shape:
                 raise Disagreement(f"{label}: masks {seen.shape}, official {expected.shape}")
+            at = f"{label}, frame {frame}"
             for obj, a, b in zip(ids, seen, expected, strict=True):
-                case = f"{label}, frame {frame}, object {obj}"
-                yield Error("pixels", case, float(((a > 0) != (b > 0)).mean()))
-                far = np.abs(a - b)
-                yield Error("video logits", case, float(np.quantile(far, 0.999)))
+                differing = (a > 0) != (b > 0)
+                yield Error("pixels", f"{at}, object {obj}", float(differing.mean()))
+            if scenario.options.get("non_overlap_masks"):
+                # Of objects that are equal but for noise, either may keep its logit.
+                seen, expected = np.sort(seen, axis=0), np.sort(expected, axis=0)
+            yield Error("video logits", at, _largest(seen, expected))
     yield from compare_memories(ours.memories(ours.state), theirs.memories(theirs.state))
 
 
