@@ -110,9 +110,9 @@ def show(results: dict[str, dict[str, Error]]) -> None:
     """The same on the terminal, with the place of every error that is too large."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("scenario", *LIMITS, box=box.SIMPLE, pad_edge=False)
+    table = Table(Column("scenario", no_wrap=True), *LIMITS, box=box.SIMPLE, padding=0)
     for name, errors in results.items():
         cells = (errors[stage] for stage in LIMITS)
         table.add_row(name, *(f"{'' if e.accepted else '[bold red]'}{e.value:.0e}" for e in cells))
