@@ -14,7 +14,7 @@ from train.config import TrainConfig
 
 config = TrainConfig(
     model="sam2.1-hiera-nano",
-    output="sam_jax/weights/sam2.1-hiera-nano.safetensors",
+    output="nano_image.safetensors",
     checkpoint="nano_image.msgpack",
     steps=2900,
     images=4,

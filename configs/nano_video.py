@@ -8,15 +8,16 @@ Result:    mean IoU of frames 2 to 8 on 24 held-out clips of three things each:
            answer kept: 0.325), by a click 0.231 (0.186); nothing on every frame: 0.143.
            Object logits: present objects found 1.000, absent ones 0.000.
            On images the model is worse afterwards: 1 box 0.523 -> 0.485, 1 click 0.272 -> 0.251,
-           3 clicks 0.436 -> 0.378. So the shipped weights are not these: docs/training.md.
+           3 clicks 0.436 -> 0.378. docs/training.md says how the shipped weights differ from one
+           run of this command.
 """
 
 from train.config import VideoConfig
 
 config = VideoConfig(
     model="sam2.1-hiera-nano",
-    start="sam_jax/weights/sam2.1-hiera-nano.safetensors",
-    output="nano_video.safetensors",
+    start="nano_image.safetensors",
+    output="sam_jax/weights/sam2.1-hiera-nano.safetensors",
     checkpoint="nano_video.msgpack",
     steps=590,
     clips=2,
