@@ -40,15 +40,24 @@ def prepare(case: Case) -> Callable[[], object]:
 
 
 def prepare_video(case: Case, model: Model) -> Callable[[], object]:
-    """Each call tracks the next frame."""
-    predictor = sam_jax.VideoPredictor(model)
+    """Each call tracks the next frame.
+
+    A `Stream`, which is done with a frame when its masks were looked at: `VideoPredictor` would work
+    on the next one while the other side has its turn.
+    """
+    objects = case["objects"]
+    stream = sam_jax.Stream(model, objects, prompted_frames=1)
     with open_video(case["video"]) as video:
-        state = predictor.init_state(list(video.frames(stop=case["frames"])))
-    for i, box in enumerate(boxes(case["objects"], state.video_height, state.video_width)):
-        predictor.add_new_points_or_box(state, 0, i, box=box)
-    propagation = predictor.propagate_in_video(state)
-    next(propagation)
-    return lambda: next(propagation)
+        side = model.config.image_size
+        frames = iter(list(video.model_inputs(side, stop=case["frames"])))
+        for i, box in enumerate(boxes(objects, video.height, video.width)):
+            stream.add(i, box=box)
+
+    def run() -> object:
+        return [tracked.mask for tracked in stream.step(*next(frames)).values()]
+
+    run()
+    return run
 
 
 def random_model(name: str, dtype: DTypeLike) -> Model:
@@ -66,7 +75,7 @@ def tracked(
     model: Model, squares: list[np.ndarray], size: tuple[int, int]
 ) -> Iterator[sam_jax.Tracked]:
     """One object through a clip whose frames are decoded and resized already."""
-    stream = sam_jax.Stream(model, max_objects=1)
+    stream = sam_jax.Stream(model, prompted_frames=1)
     height, width = size
     frame = np.zeros((height, width, 3), np.uint8)  # only its size is looked at
     stream.add(0, box=[0.2 * width, 0.2 * height, 0.6 * width, 0.8 * height])

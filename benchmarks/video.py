@@ -1,6 +1,6 @@
 """Tracking beside the official PyTorch code: the table of docs/performance.md.
 
-    python -m benchmarks.video clip.mp4                    # tiny; 1, 3 and 16 objects; half an hour
+    python -m benchmarks.video clip.mp4                    # tiny; 1, 3 and 16 objects; an hour
     python -m benchmarks.video clip.mp4 --objects 1 --dtypes float32 --frames 20
 
 Both sides are separate processes with the same weights, frames, cores and allocator, and take

@@ -111,6 +111,7 @@ class Stream:
     Args:
       model: what `sam_jax.load` returns.
       max_objects: slots for objects; when more are added the number doubles, which compiles again.
+        On accelerators an empty slot takes as long as a full one.
       prompted_frames: how many prompted frames of an object are remembered; beyond, the oldest is
         forgotten.
       num_frames: length of the video if it is known; matters below 16.
@@ -120,7 +121,7 @@ class Stream:
     def __init__(
         self,
         model: Model,
-        max_objects: int = 8,
+        max_objects: int = 1,
         *,
         prompted_frames: int = 4,
         num_frames: int | None = None,
@@ -301,7 +302,8 @@ class Stream:
         if free:
             return free[0]
         more = bucket(n + 1, PROMPT_BUCKETS)
-        _log.warning("%d objects need %d slots in place of %d: compiling again", n + 1, more, n)
+        if self.frame:
+            _log.warning("%d objects need %d slots in place of %d: compiling again", n + 1, more, n)
         extra = self._new_state(more - n)
         extra = replace(extra, frame=jnp.full(more - n, self.frame, jnp.int32))
         self._state = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), self._state, extra)

@@ -74,8 +74,6 @@ class VideoPredictor:
       model: what `sam_jax.load` returns.
       fill_hole_area: holes of at most so many low-resolution pixels are filled; 0 keeps them.
       non_overlap_masks: a pixel belongs to one object only.
-      clear_non_cond_mem_around_input: a prompt makes the object's tracked frames around it
-        forgotten. (The official flag calls a method that does not exist.)
       add_all_frames_to_correct_as_cond: corrected frames become prompted frames, which every other
         frame attends to. Off is the official default: corrections are lost when the frame is
         tracked again.
@@ -92,7 +90,6 @@ class VideoPredictor:
         *,
         fill_hole_area: int = 8,
         non_overlap_masks: bool = False,
-        clear_non_cond_mem_around_input: bool = False,
         add_all_frames_to_correct_as_cond: bool = True,
         binarize_mask_from_pts_for_mem_enc: bool = True,
         max_cond_frames_in_attn: int = -1,
@@ -103,7 +100,6 @@ class VideoPredictor:
             raise ValueError(f"max_history must be None or at least 0, got {max_history}")
         self.model = model
         self.non_overlap_masks = non_overlap_masks
-        self.clear_non_cond_mem_around_input = clear_non_cond_mem_around_input
         self.add_all_frames_to_correct_as_cond = add_all_frames_to_correct_as_cond
         self.max_history = max_history
         self._options = TrackOptions(
@@ -288,7 +284,6 @@ class VideoPredictor:
                     )
                     entry.features = np.asarray(kept.features)[0]
                     (memory.cond if is_cond else memory.non_cond)[frame_idx] = entry
-                    self._clear_around(memory, frame_idx)
                 pending.clear()
             if not memory.cond:
                 raise RuntimeError(
@@ -425,8 +420,6 @@ class VideoPredictor:
                     memory.keep_latest(self.max_history)
                 logits.append(shown)
                 continue
-            if self.clear_non_cond_mem_around_input:
-                self._clear_around(memory, frame_idx)
             logits.append(entry.logits)
         return (
             frame_idx,
@@ -461,13 +454,6 @@ class VideoPredictor:
 
     def _any_pending_cond(self, state: VideoSession, frame_idx: int) -> bool:
         return any(frame_idx in memory.pending_cond for memory in state.memories.values())
-
-    def _clear_around(self, memory: ObjectMemory, frame_idx: int) -> None:
-        if not self.clear_non_cond_mem_around_input:
-            return
-        reach = self._options.stride * self.model.config.memory.num_maskmem
-        for near in range(frame_idx - reach, frame_idx + reach + 1):
-            memory.non_cond.pop(near, None)
 
     def _prompts(self, arrays: PromptArrays, previous: Entry | None) -> Prompts:
         size = self.model.config.mask_size

@@ -44,7 +44,8 @@ def test_golden_memory_attention(golden) -> None:
 
     frame = x["frame"].reshape(n, side, side, d)
     case.check(frame=read(frame, memory))
-    one = [read(frame[i : i + 1], jax.tree.map(lambda a: a[i : i + 1], memory)) for i in range(n)]
+    alone = zip(*(np.split(a, n) for a in (frame, *jax.tree.leaves(memory))), strict=True)
+    one = [read(x, jax.tree.unflatten(jax.tree.structure(memory), parts)) for x, *parts in alone]
     case.check(frame=np.concatenate(one))
 
 

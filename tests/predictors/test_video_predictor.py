@@ -330,15 +330,6 @@ def test_how_much_of_the_past_is_kept(make, limit: int | None) -> None:
     list(predictor.propagate_in_video(state))
 
 
-def test_forgetting_what_lies_around_a_prompt(make) -> None:
-    predictor, state = make(0, clear_non_cond_mem_around_input=True)
-    list(predictor.propagate_in_video(state))
-    assert set(state.memories[1].non_cond) == set(range(1, 12))
-    predictor.add_new_points_or_box(state, 11, 1, **OTHER)
-    predictor.propagate_in_video_preflight(state)
-    assert set(state.memories[1].non_cond) == {1, 2, 3}  # 7 on either side go
-
-
 # Taking back
 
 
