@@ -42,8 +42,8 @@ def prepare(case: Case) -> Callable[[], object]:
 def prepare_video(case: Case, model: Model) -> Callable[[], object]:
     """Each call tracks the next frame.
 
-    A `Stream`, which is done with a frame when its masks were looked at: `VideoPredictor` would work
-    on the next one while the other side has its turn.
+    A `Stream`, which is done with a frame once its masks were looked at: `VideoPredictor` would
+    work on the next one while the other side has its turn.
     """
     objects = case["objects"]
     stream = sam_jax.Stream(model, objects, prompted_frames=1)
