@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sam_jax.types import FrameMemory, MemoryBank, Recall
 
 RECENT_POINTERS = 15  # upstream: max_obj_ptrs_in_encoder - 1
-EMPTY = -1
+EMPTY = -(2**31)  # in place of a frame number; those below 0 are as good as others
 
 
 def init_bank(

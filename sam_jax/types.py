@@ -111,9 +111,9 @@ class MemoryBank:
 
     Attributes:
       features: memory maps.
-      frame: which frame a slot of `features` holds; -1 is empty.
+      frame: which frame a slot of `features` holds; `memory.EMPTY` if none.
       pointers: object pointers.
-      pointer_frame: which frame a slot of `pointers` holds; -1 is empty.
+      pointer_frame: likewise for `pointers`.
       num_prompted: prompted frames written so far; more than c, and the oldest have left.
     """
 

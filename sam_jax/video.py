@@ -215,6 +215,8 @@ def track(
       The state after the last frame, and outputs with a leading t.
     """
     t, b = images.shape[:2]
+    if t == 0 or (chunk is not None and chunk < 1):
+        raise ValueError(f"a clip has at least one frame, as has a chunk: got {t} and {chunk}")
     chunk = min(t, chunk or (1 if jax.default_backend() == "cpu" else 8))
     inputs = (images, prompts, prompted, correcting)
 

@@ -437,3 +437,34 @@ def test_frames_and_states_that_do_not_fit_are_refused(model: Model, frames) -> 
 def test_frames_of_another_size_or_kind_are_refused(model: Model, images, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(encode, model, images)
+
+
+def test_backwards_beyond_frame_0(model: Model, frames) -> None:
+    """Frame numbers below 0 are numbers like others: none of them means an empty slot."""
+    runs = []
+    for first in (0, 7):
+        state, run = video.init_state(model, 1, reverse=True, first_frame=first), []
+        for i in range(4):
+            prompts, who = asked(1, FEW[0] if i == 0 else {})
+            features = encode(model, frames[i])
+            state, output = video.jit_step(
+                model, state, FrameInput(features, prompts, jnp.asarray(who), jnp.zeros(1, bool))
+            )
+            run.append(jax.device_get(output))
+        runs.append(run)
+    for found, expected in zip(*runs, strict=True):
+        # Other slots of the rings, so another order of the same sums, then rounded to bfloat16.
+        np.testing.assert_allclose(found.logits, expected.logits, atol=0.2)
+        assert found.object_logit[0] > NO_OBJECT
+
+
+@pytest.mark.parametrize(("t", "chunk"), [(0, None), (2, 0), (2, -1)])
+def test_clips_and_chunks_of_nothing_are_refused(model: Model, frames, t: int, chunk) -> None:
+    prompts, who = asked(1, {})
+    several = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], t, 0), (prompts, who, who))
+    with pytest.raises(
+        ValueError, match=f"at least one frame, as has a chunk: got {t} and {chunk}"
+    ):
+        video.track(
+            model, video.init_state(model, 1), jnp.asarray(frames[:t]), *several, chunk=chunk
+        )

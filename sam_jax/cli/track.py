@@ -32,6 +32,8 @@ def track(args: Track) -> int:
         results until then are finished.
       KeyboardInterrupt: Ctrl-C or SIGTERM before the tracking, or a second time.
     """
+    if not args.video:
+        raise ValueError("the name of the video is empty")
     if args.reverse and args.both_ways:
         raise ValueError("--both-ways includes --reverse: give one of them")
     for name, value in (("--every", args.every), ("--max-frames", args.max_frames)):

@@ -159,7 +159,12 @@ class Output:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+        try:
+            self._open.__exit__(*error)
+        except (ValueError, OSError):
+            if self.plan.format == "video":  # it could not be finished, and is gone
+                self.frames = 0
+            raise
 
     def write_ahead(self, result: FrameMasks) -> None:
         """Writes the files of a frame, before its turn; frames go backwards here."""

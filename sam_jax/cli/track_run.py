@@ -134,11 +134,20 @@ class Run:
         stream = self._new_stream() if tracked else None
         before: tuple[int, dict[int, Any], np.ndarray] | None = None
         with closing(self._read(frames, for_model=bool(tracked))) as source:
-            for frame, (pixels, model_input) in zip(frames, source, strict=False):
-                answers: dict[int, Any] = {}
-                if stream is not None and frame in tracked:
-                    self._add_prompts(stream, frame)
-                    answers = stream.step(pixels, model_input)
+            steps = zip(frames, source, strict=False)
+            while True:
+                try:
+                    frame, (pixels, model_input) = next(steps)
+                    answers: dict[int, Any] = {}
+                    if stream is not None and frame in tracked:
+                        self._add_prompts(stream, frame)
+                        answers = stream.step(pixels, model_input)
+                except StopIteration:
+                    break
+                except (ValueError, OSError):  # what was found before it counts
+                    if before is not None:
+                        yield self._fetched(*before[:2]), before[2]
+                    raise
                 if before is not None:
                     yield self._fetched(*before[:2]), before[2]
                 before = frame, answers, pixels

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sam_jax.io.images import as_rgb, read_image
 
+_END = object()  # of an iterator
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -129,8 +130,8 @@ class FramesOnce:
 
     def _take(self) -> RgbFrame | None:
         with self._lock:
-            item = None if self._closed else next(self._items, None)
-        return None if item is None else RgbFrame(_numbered(self._next, item, as_rgb))
+            item = _END if self._closed else next(self._items, _END)
+        return None if item is _END else RgbFrame(_numbered(self._next, item, as_rgb))
 
     def close(self) -> None:
         with self._lock:

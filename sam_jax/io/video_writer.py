@@ -18,6 +18,10 @@ DEFAULT_FPS = 25.0  # for sources that do not say, such as folders of pictures
 _MAX_FPS_DENOMINATOR = 1001  # 29.97 is 30000 / 1001
 
 
+class _NothingWritten(Exception):
+    """Makes `replacing` remove the temporary file."""
+
+
 class VideoWriter:
     """Writes frames to an mp4 file; a context manager.
 
@@ -64,6 +68,12 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._output is not None and self._count == 0:  # interrupted before the first frame
+            with suppress(OSError):
+                self._output.close()
+            self._output = None
+            with suppress(_NothingWritten), self._pending:
+                raise _NothingWritten
         if self._output is not None:
             with self._giving_up():
                 self._encode(None)

@@ -1,5 +1,6 @@
 """One video being edited: its frames, and what is known about its objects."""
 
+import operator
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,9 +43,9 @@ class VideoSession:
     def obj_ids(self) -> list[Any]:
         return list(self.memories)
 
-    def check_frame(self, frame_idx: int) -> None:
-        """Raises ValueError if there is no such frame."""
-        if not 0 <= frame_idx < self.num_frames:
+    def check_frame(self, frame_idx: Any) -> None:
+        """Raises ValueError if there is no such frame, TypeError if it is not a whole number."""
+        if not 0 <= operator.index(frame_idx) < self.num_frames:
             raise ValueError(
                 f"frame_idx {frame_idx} is not in the video, which has frames 0 to "
                 f"{self.num_frames - 1}"

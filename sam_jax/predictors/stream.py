@@ -4,7 +4,9 @@ Upstream has nothing like it: its video predictor holds the whole video and ever
 computed about it.
 """
 
+import copy
 import logging
+import operator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,6 +129,8 @@ class Stream:
         num_frames: int | None = None,
         options: TrackOptions = TrackOptions(),  # noqa: B008 - frozen
     ) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"Stream takes what sam_jax.load returns, got {type(model).__name__}")
         if max_objects < 1:
             raise ValueError(f"max_objects must be at least 1, got {max_objects}")
         self.model = model
@@ -175,13 +179,18 @@ class Stream:
           ValueError: no prompt, or one that makes no sense, or for a frame left behind. When the
             size of the frames is not known yet, `step` raises it.
         """
-        frame = self.frame if frame is None else frame
+        frame = self.frame if frame is None else operator.index(frame)
         if frame < self.frame:
             raise ValueError(
                 f"frame {frame} is left behind: the next one is frame {self.frame}. A stream "
                 "cannot go back; sam_jax.VideoPredictor can"
             )
-        prompt = _Prompt(points, labels, box, mask)
+        if all(x is None for x in (points, labels, box, mask)):
+            raise ValueError(
+                f"object {obj_id!r}: no prompt: give points with labels, a box or a mask"
+            )
+        # Copies: the caller's buffers may hold something else when the frame comes.
+        prompt = _Prompt(*(copy.deepcopy(x) for x in (points, labels, box, mask)))
         if mask is not None and any(x is not None for x in (points, labels, box)):
             raise ValueError("a mask says all: give it without points and box")
         if self._size is not None:

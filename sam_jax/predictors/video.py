@@ -96,6 +96,20 @@ class VideoPredictor:
         memory_temporal_stride_for_eval: int = 1,
         max_history: int | None = None,
     ) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"VideoPredictor takes what sam_jax.load returns, got {type(model).__name__}"
+            )
+        if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
+            raise ValueError(
+                "max_cond_frames_in_attn must be -1 (no limit) or at least 2, got "
+                f"{max_cond_frames_in_attn}"
+            )
+        if memory_temporal_stride_for_eval < 1:
+            raise ValueError(
+                "memory_temporal_stride_for_eval must be at least 1, got "
+                f"{memory_temporal_stride_for_eval}"
+            )
         if max_history is not None and max_history < 0:
             raise ValueError(f"max_history must be None or at least 0, got {max_history}")
         self.model = model
@@ -125,6 +139,8 @@ class VideoPredictor:
         Raises:
           ValueError, OSError: it cannot be read.
         """
+        if isinstance(video_path, int):
+            raise ValueError(f"camera {video_path} has no end: sam_jax.Stream tracks in cameras")
         source = open_video(video_path)
         height, width = source.height, source.width
         if source.num_frames is None:
@@ -165,6 +181,8 @@ class VideoPredictor:
         """
         state, config = inference_state, self.model.config
         state.check_frame(frame_idx)
+        if points is None and labels is None and box is None:
+            raise ValueError("no prompt: give points with labels, or a box")
         if box is not None and not clear_old_points:
             raise ValueError(
                 "a box must come before clicks: give it with clear_old_points=True, which replaces "
@@ -243,7 +261,8 @@ class VideoPredictor:
 
         Yields:
           frame index, object ids, mask logits [n 1 h w] at the video's size. A frame is under way
-          on the device while the one before is looked at. `scores` has the numbers with it.
+          on the device while the one before is looked at. `scores` has the numbers with it. The
+          objects are those at the time of the call, whatever is done to them on the way.
 
         Raises:
           RuntimeError: an object has no prompt, or there is none.
@@ -262,7 +281,7 @@ class VideoPredictor:
             order = range(start_frame_idx, last - 1, -1) if start_frame_idx > 0 else range(0)
         else:
             order = range(start_frame_idx, min(start_frame_idx + count, state.num_frames - 1) + 1)
-        return self._propagate(state, order, reverse)
+        return self._propagate(state, dict(state.memories), order, reverse)
 
     def propagate_in_video_preflight(self, inference_state: VideoSession) -> None:
         """Make memories of the prompted frames; `propagate_in_video` begins with it.
@@ -329,6 +348,9 @@ class VideoPredictor:
         if entry := memory.cond.pop(frame_idx, None):
             memory.non_cond[frame_idx] = entry
             memory.tracked.pop(frame_idx, None)
+        memory.scores.pop(frame_idx, None)
+        if entry := memory.shown(frame_idx, is_cond=True):
+            memory.scores[frame_idx] = entry.iou, entry.object_logit
         if not need_output:
             return None
         return self._shown(state, frame_idx, self._any_pending_cond(state, frame_idx))
@@ -369,18 +391,21 @@ class VideoPredictor:
         inference_state.memories.clear()
         inference_state.seen = None
 
-    def _propagate(self, state: VideoSession, order: range, reverse: bool) -> Iterator[Result]:
+    def _propagate(
+        self, state: VideoSession, objects: dict[Any, ObjectMemory], order: range, reverse: bool
+    ) -> Iterator[Result]:
         if not order:
             return
-        memories = list(state.memories.values())
+        obj_ids, memories = list(objects), list(objects.values())
         carried = self._state_at(state, order[0], memories, reverse=reverse)
-        n, obj_ids = carried.frame.shape[0], state.obj_ids
+        n = carried.frame.shape[0]
         nothing = frames.no_prompts(n, self.model.config.mask_size)
         none = jnp.zeros(n, bool)
         under_way = None
         for frame_idx, features in state.features_along(self.model, order):
             found = None
-            if any(frame_idx not in memory.cond for memory in memories):
+            answered = [frame_idx in memory.cond for memory in memories]
+            if not all(answered):
                 at = jnp.full(n, frame_idx, jnp.int32)
                 inputs = FrameInput(features, nothing, none, none)
                 carried, output, kept = _step(
@@ -388,44 +413,48 @@ class VideoPredictor:
                 )
                 found = output, kept if self.max_history != 0 else None
             if under_way is not None:
-                yield self._finish(state, memories, obj_ids, *under_way, reverse)
-            under_way = frame_idx, found
+                yield under_way[0], obj_ids, self._finish(state, memories, *under_way, reverse)
+            under_way = frame_idx, found, answered
         if under_way is not None:
-            yield self._finish(state, memories, obj_ids, *under_way, reverse)
+            yield under_way[0], obj_ids, self._finish(state, memories, *under_way, reverse)
 
     def _finish(
         self,
         state: VideoSession,
         memories: list[ObjectMemory],
-        obj_ids: list[Any],
         frame_idx: int,
         found: tuple[FrameOutput, FrameMemory | None] | None,
+        answered: list[bool],
         reverse: bool,
-    ) -> Result:
-        """Wait for a frame's answers and file them."""
-        logits = []
+    ) -> Float[np.ndarray, "n 1 h w"]:
+        """Wait for a frame's answers, file them, and return the masks.
+
+        Args:
+          found: None where nothing had to be computed.
+          answered: whether the object was prompted on this frame; its mask is the one it had then.
+        """
         output, kept = jax.device_get(found) if found else (None, None)
+        logits = []
         for i, memory in enumerate(memories):
             memory.tracked[frame_idx] = reverse
-            entry = memory.cond.get(frame_idx)
-            if entry is None:
-                assert output is not None
-                scores = float(output.iou[i]), float(output.object_logit[i])
-                memory.scores[frame_idx] = scores
-                shown = output.logits[i].copy()
-                if kept is not None:
-                    pointer, features = kept.pointer[i].copy(), kept.features[i].copy()
-                    memory.non_cond.pop(frame_idx, None)  # the latest goes last
-                    memory.non_cond[frame_idx] = Entry(shown, *scores, pointer, features)
-                    memory.keep_latest(self.max_history)
-                logits.append(shown)
+            if answered[i] or output is None:
+                logits.append(self._logits(memory.shown(frame_idx, is_cond=True)))
                 continue
-            logits.append(entry.logits)
-        return (
-            frame_idx,
-            obj_ids,
-            state.at_video_size(np.stack(logits), non_overlap=self.non_overlap_masks),
-        )
+            scores = float(output.iou[i]), float(output.object_logit[i])
+            memory.scores[frame_idx] = scores
+            logits.append(np.array(output.logits[i]))
+            if kept is not None:
+                pointer, features = np.array(kept.pointer[i]), np.array(kept.features[i])
+                memory.non_cond.pop(frame_idx, None)  # the latest goes last
+                memory.non_cond[frame_idx] = Entry(logits[-1], *scores, pointer, features)
+                memory.keep_latest(self.max_history)
+        return state.at_video_size(np.stack(logits), non_overlap=self.non_overlap_masks)
+
+    def _logits(self, entry: Entry | None) -> Float[np.ndarray, "hm wm"]:
+        if entry is not None:
+            return entry.logits
+        size = self.model.config.mask_size
+        return np.full((size, size), NO_OBJECT, np.float32)
 
     def _see(
         self, state: VideoSession, frame_idx: int, obj_id: Any, features: ImageFeatures
@@ -464,10 +493,8 @@ class VideoPredictor:
         return replace(prompts, mask=jnp.asarray(mask), has_mask=jnp.ones(1, bool))
 
     def _shown(self, state: VideoSession, frame_idx: int, is_cond: bool) -> Result:
-        size = self.model.config.mask_size
-        nothing = np.full((size, size), NO_OBJECT, np.float32)
         entries = [m.shown(frame_idx, is_cond=is_cond) for m in state.memories.values()]
-        logits = np.stack([nothing if e is None else e.logits for e in entries])
+        logits = np.stack([self._logits(entry) for entry in entries])
         return (
             frame_idx,
             state.obj_ids,

@@ -558,8 +558,8 @@ def test_a_video_that_breaks_off(stream, capsys):
     error = capsys.readouterr().err
     assert "frame 7 of frames has 30 x 20 pixels" in error
     kept = len(decoded("out.mp4"))
-    assert kept == len(scores("out.csv")) == 6
-    assert "sam-jax: the 6 frames until then: out.mp4  out.csv" in error
+    assert kept == len(scores("out.csv")) == 7
+    assert "sam-jax: the 7 frames until then: out.mp4  out.csv" in error
 
 
 def test_broken_weights_are_an_error(stream, monkeypatch, capsys):

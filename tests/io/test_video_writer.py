@@ -177,3 +177,13 @@ def test_writing_after_the_end_is_refused(tmp_path):
         writer.write(FRAMES[0])
     with pytest.raises(ValueError, match=r"a\.mp4 is finished; no more frames can be written"):
         writer.write(FRAMES[1])
+
+
+def test_an_interrupt_before_the_first_frame_is_done_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VideoWriter, "_encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a.mp4", FRAMES[:2])
+    assert list(tmp_path.iterdir()) == []

@@ -239,6 +239,13 @@ def test_a_bad_frame_of_a_generator_is_numbered(bad, message):
         next(frames)
 
 
+def test_none_is_a_bad_frame_not_the_end():
+    frames = open_video(iter([FRAMES[0], None, FRAMES[1]])).frames()
+    next(frames)
+    with pytest.raises(ValueError, match="frame 1"):
+        next(frames)
+
+
 def test_closing_closes_the_generator():
     closed = threading.Event()
 

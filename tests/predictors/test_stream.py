@@ -441,3 +441,23 @@ def test_a_mistake_in_one_prompt_loses_no_other(tracker: Model, clip) -> None:
     assert tracking.frame == 0 and tracking.ids == ["mask", "wrong"]
     tracking.remove("wrong")
     assert_same(tracking.step(clip[0])["mask"], expected.step(clip[0])["mask"])
+
+
+def test_prompts_are_copied(tracker: Model, clip: np.ndarray) -> None:
+    """Callers use their buffers again before the frame comes."""
+    mask, reference = disc(40, 30, 15), stream(tracker)
+    tracking, points = stream(tracker), np.array(CLICK["points"])
+    for other in (tracking, reference):
+        other.add("a", mask=mask if other is tracking else mask.copy())
+        other.add("b", points=points if other is tracking else points.copy(), labels=[1])
+        if other is tracking:
+            mask[:], points[:] = False, 0
+            mask, points = disc(40, 30, 15), np.array(CLICK["points"])
+    found, expected = tracking.step(clip[0]), reference.step(clip[0])
+    for name in "ab":
+        assert_same(found[name], expected[name])
+
+
+def test_no_prompt_at_all_is_refused_at_once(tracker: Model) -> None:
+    with pytest.raises(ValueError, match="object 1: no prompt: give points with labels, a box or"):
+        stream(tracker).add(1)

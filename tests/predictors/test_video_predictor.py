@@ -330,6 +330,35 @@ def test_how_much_of_the_past_is_kept(make, limit: int | None) -> None:
     list(predictor.propagate_in_video(state))
 
 
+def test_the_objects_of_a_propagation_are_those_of_the_call(make) -> None:
+    predictor, state = make(0)
+    _, alone = make(0)
+    expected = masks_by_frame(predictor.propagate_in_video(alone))
+    running = predictor.propagate_in_video(state)
+    predictor.add_new_points_or_box(state, 3, 2, **OTHER)  # before it begins
+    found = [next(running), next(running)]
+    predictor.remove_object(state, 1)
+    found += running
+    assert all(ids == [1] for _, ids, _ in found)
+    assert_same(masks_by_frame(found), expected)
+    assert state.obj_ids == [2] and not state.memories[2].non_cond
+    resumed = predictor.propagate_in_video(state)
+    predictor.reset_state(state)
+    assert next(ids for _, ids, _ in resumed) == [2]
+
+
+def test_a_prompt_taken_back_on_the_way(make) -> None:
+    """Frame 3 is under way when its prompt goes; its mask stays."""
+    predictor, state = make(0, 3)
+    found = {}
+    for frame, _, masks in predictor.propagate_in_video(state):
+        found[frame] = masks
+        if frame == 2:
+            shown = predictor.clear_all_prompts_in_frame(state, 3, 1)[2]
+    np.testing.assert_array_equal(found[3], shown)
+    assert abs(found[3]).max() < -ABSENT
+
+
 # Taking back
 
 
@@ -341,6 +370,8 @@ def test_clearing_the_prompts_of_a_frame(make) -> None:
     assert (frame, ids) == (4, [1])
     assert abs(masks - shown).max() > 1e-2  # the pending answer is gone, the earlier mask stays
     assert list(state.memories[1].cond) == [0] and 4 in state.memories[1].non_cond
+    kept = state.memories[1].non_cond[4]
+    assert predictor.scores(state, 4)[1] == {"iou": kept.iou, "object_logit": kept.object_logit}
     after = masks_by_frame(predictor.propagate_in_video(state))
     _, single = make(0)
     assert_same(after, masks_by_frame(predictor.propagate_in_video(single)))
@@ -543,8 +574,8 @@ def test_calls_out_of_order(make) -> None:
     ("options", "message"),
     [
         ({"max_history": -1}, "max_history must be None or at least 0, got -1"),
-        ({"max_cond_frames_in_attn": 1}, "max_prompted must be None or at least 2, got 1"),
-        ({"memory_temporal_stride_for_eval": 0}, "stride must be at least 1, got 0"),
+        ({"max_cond_frames_in_attn": 1}, "max_cond_frames_in_attn must be -1"),
+        ({"memory_temporal_stride_for_eval": 0}, "stride_for_eval must be at least 1, got 0"),
         ({"fill_hole_area": -8}, "fill_hole_area must not be negative, got -8"),
     ],
 )
@@ -569,3 +600,28 @@ def test_a_frame_that_cannot_be_read_leaves_no_half_an_object(predictor, clip) -
     predictor.add_new_points_or_box(whole, 1, 1, **CLICK)
     again = masks_by_frame(predictor.propagate_in_video(state, 1, 1))
     assert_same(again, masks_by_frame(predictor.propagate_in_video(whole, 1, 1)))
+
+
+@pytest.mark.parametrize("frame", [1.0, 0.5, "0", None])
+def test_frames_have_whole_numbers(make, frame: Any) -> None:
+    _, state = make()
+    with pytest.raises(TypeError, match="integer"):
+        state.check_frame(frame)
+
+
+def test_scores_of_a_prompt_taken_back_are_gone(make) -> None:
+    predictor, state = make(0)
+    assert 1 in predictor.scores(state, 0)
+    predictor.clear_all_prompts_in_frame(state, 0, 1)
+    assert predictor.scores(state, 0) == {}
+
+
+def test_a_camera_has_no_end(predictor) -> None:
+    with pytest.raises(ValueError, match=r"camera 0 has no end: sam_jax\.Stream"):
+        predictor.init_state(0)
+
+
+def test_nothing_asked_is_refused_in_its_own_words(make) -> None:
+    predictor, state = make()
+    with pytest.raises(ValueError, match="no prompt: give points with labels, or a box"):
+        predictor.add_new_points_or_box(state, 0, 1)
