@@ -1,8 +1,8 @@
 """Gradients of the memory that are quick on CPU: the same sums, ordered for the way back.
 
 `sam_jax` orders its sums for answers. There, attention keeps a running maximum over chunks, which
-never holds all scores; a strided convolution is one. On CPU the gradients of these take 3 to 10
-times as long as those of plain products, which a short clip has the memory for.
+never holds all scores; a strided convolution is one. On CPU the gradients of these take
+several times as long as those of plain products, which a short clip has the memory for.
 The fuser of the memory encoder is skipped: its blocks are born with a scale of 1e-6 and keep it,
 because their depthwise convolutions would take half the encoder's time.
 

@@ -17,7 +17,10 @@ from sam_jax import video
 from sam_jax.frame import TrackOptions
 from sam_jax.image import apply
 from sam_jax.predictors.history import Entry
+from sam_jax.predictors.prompts import PromptArrays, pad_prompts
 from sam_jax.types import FrameMemory, ImageFeatures, Model, ObjectAnswer, Prompts, VideoState
+
+_PREV_LOGIT = 32.0  # earlier masks are fed back clamped to this
 
 
 @jax.jit
@@ -68,6 +71,15 @@ def remember(
     one = jax.tree.map(lambda x: x[0], features)
     prompted = jnp.ones(answer.iou.shape, bool)
     return frames.remember(model, one, answer.logits, answer, prompted, options)
+
+
+def to_prompts(arrays: PromptArrays, previous: Entry | None, mask_size: int) -> Prompts:
+    """Clicks and boxes of one object, with the mask it had on that frame before, if any."""
+    prompts = pad_prompts([arrays], mask_size)
+    if previous is None:
+        return prompts
+    mask = np.clip(previous.logits, -_PREV_LOGIT, _PREV_LOGIT)[None, ..., None]
+    return replace(prompts, mask=jnp.asarray(mask), has_mask=jnp.ones(1, bool))
 
 
 def to_entry(answer: ObjectAnswer) -> Entry:

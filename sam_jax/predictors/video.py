@@ -11,48 +11,31 @@ and rules; masks come as numpy arrays. Deliberate differences:
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from sam_jax import frame as frames
-from sam_jax import video
-from sam_jax.frame import NO_OBJECT, TrackOptions
+from sam_jax.frame import TrackOptions
 from sam_jax.io.videos import open_video
 from sam_jax.predictors import editing
-from sam_jax.predictors.history import Entry, ObjectMemory, state_at
+from sam_jax.predictors.history import ObjectMemory
 from sam_jax.predictors.prompts import (
-    PROMPT_BUCKETS,
-    PromptArrays,
-    bucket,
     check_mask,
     check_prompts,
     join_points,
-    pad_prompts,
     resize_mask,
 )
-from sam_jax.predictors.session import VideoSession
-from sam_jax.types import (
-    FrameInput,
-    FrameMemory,
-    FrameOutput,
-    ImageFeatures,
-    Model,
-    Prompts,
-    VideoState,
+from sam_jax.predictors.propagation import (
+    carried_into,
+    logits_of,
+    propagate,
+    remember_prompted,
 )
-
-_SLOT_BUCKETS = (1, 2, 4, 8, 16, 32)
-_PREV_LOGIT = 32.0  # earlier masks are fed back clamped to this
+from sam_jax.predictors.session import VideoSession
+from sam_jax.types import ImageFeatures, Model
 
 Result = tuple[int, list[Any], Float[np.ndarray, "n 1 h w"]]
-
-_step = partial(jax.jit, static_argnames="options", donate_argnames="state")(video.step_with_memory)
 
 
 class VideoPredictor:
@@ -216,7 +199,11 @@ class VideoPredictor:
         else:
             embed = editing.see_plain(self.model, features)
         answer = editing.decode(
-            self.model, embed, features, self._prompts(arrays, previous), self._options
+            self.model,
+            embed,
+            features,
+            editing.to_prompts(arrays, previous, config.mask_size),
+            self._options,
         )
         memory.answered(frame_idx, editing.to_entry(answer), is_cond=is_cond)
         return self._shown(state, frame_idx, is_cond)
@@ -294,22 +281,11 @@ class VideoPredictor:
         if not state.memories:
             raise RuntimeError("there is nothing to track: prompt an object first")
         for obj_id, memory in state.memories.items():
-            for is_cond in (False, True):
-                pending = memory.pending(is_cond)
-                for frame_idx, entry in pending.items():
-                    features = state.frame_features(self.model, frame_idx)
-                    kept = editing.remember(
-                        self.model, features, editing.from_entry(entry), self._options
-                    )
-                    entry.features = np.asarray(kept.features)[0]
-                    (memory.cond if is_cond else memory.non_cond)[frame_idx] = entry
-                pending.clear()
+            remember_prompted(self.model, state, memory, self._options)
             if not memory.cond:
                 raise RuntimeError(
                     f"object {obj_id!r} has no prompt: give it one, or call remove_object"
                 )
-            for frame_idx in memory.cond:
-                memory.non_cond.pop(frame_idx, None)
 
     def scores(self, inference_state: VideoSession, frame_idx: int) -> dict[Any, dict[str, float]]:
         """Predicted IoU and object logit (> 0: in the frame) of each object that has a mask there.
@@ -394,67 +370,17 @@ class VideoPredictor:
     def _propagate(
         self, state: VideoSession, objects: dict[Any, ObjectMemory], order: range, reverse: bool
     ) -> Iterator[Result]:
-        if not order:
-            return
-        obj_ids, memories = list(objects), list(objects.values())
-        carried = self._state_at(state, order[0], memories, reverse=reverse)
-        n = carried.frame.shape[0]
-        nothing = frames.no_prompts(n, self.model.config.mask_size)
-        none = jnp.zeros(n, bool)
-        under_way = None
-        for frame_idx, features in state.features_along(self.model, order):
-            found = None
-            answered = [frame_idx in memory.cond for memory in memories]
-            if not all(answered):
-                at = jnp.full(n, frame_idx, jnp.int32)
-                inputs = FrameInput(features, nothing, none, none)
-                carried, output, kept = _step(
-                    self.model, replace(carried, frame=at), inputs, options=self._options
-                )
-                found = output, kept if self.max_history != 0 else None
-            if under_way is not None:
-                yield under_way[0], obj_ids, self._finish(state, memories, *under_way, reverse)
-            under_way = frame_idx, found, answered
-        if under_way is not None:
-            yield under_way[0], obj_ids, self._finish(state, memories, *under_way, reverse)
-
-    def _finish(
-        self,
-        state: VideoSession,
-        memories: list[ObjectMemory],
-        frame_idx: int,
-        found: tuple[FrameOutput, FrameMemory | None] | None,
-        answered: list[bool],
-        reverse: bool,
-    ) -> Float[np.ndarray, "n 1 h w"]:
-        """Wait for a frame's answers, file them, and return the masks.
-
-        Args:
-          found: None where nothing had to be computed.
-          answered: whether the object was prompted on this frame; its mask is the one it had then.
-        """
-        output, kept = jax.device_get(found) if found else (None, None)
-        logits = []
-        for i, memory in enumerate(memories):
-            memory.tracked[frame_idx] = reverse
-            if answered[i] or output is None:
-                logits.append(self._logits(memory.shown(frame_idx, is_cond=True)))
-                continue
-            scores = float(output.iou[i]), float(output.object_logit[i])
-            memory.scores[frame_idx] = scores
-            logits.append(np.array(output.logits[i]))
-            if kept is not None:
-                pointer, features = np.array(kept.pointer[i]), np.array(kept.features[i])
-                memory.non_cond.pop(frame_idx, None)  # the latest goes last
-                memory.non_cond[frame_idx] = Entry(logits[-1], *scores, pointer, features)
-                memory.keep_latest(self.max_history)
-        return state.at_video_size(np.stack(logits), non_overlap=self.non_overlap_masks)
-
-    def _logits(self, entry: Entry | None) -> Float[np.ndarray, "hm wm"]:
-        if entry is not None:
-            return entry.logits
-        size = self.model.config.mask_size
-        return np.full((size, size), NO_OBJECT, np.float32)
+        found = propagate(
+            self.model,
+            state,
+            list(objects.values()),
+            order,
+            reverse=reverse,
+            max_history=self.max_history,
+            options=self._options,
+        )
+        for frame_idx, logits in found:
+            yield frame_idx, list(objects), self._at_video_size(state, logits)
 
     def _see(
         self, state: VideoSession, frame_idx: int, obj_id: Any, features: ImageFeatures
@@ -463,20 +389,12 @@ class VideoPredictor:
         if state.seen is None or state.seen[0] != (frame_idx, obj_id):
             memory = state.memories[obj_id]
             reverse = memory.tracked[frame_idx]
-            carried = self._state_at(state, frame_idx, [memory], reverse=reverse)
+            carried = carried_into(
+                self.model, state, frame_idx, [memory], reverse=reverse, options=self._options
+            )
             embed = editing.see(self.model, features, carried, self._options)
             state.seen = (frame_idx, obj_id), embed
         return state.seen[1]
-
-    def _state_at(
-        self, state: VideoSession, frame_idx: int, memories: list[ObjectMemory], *, reverse: bool
-    ) -> VideoState:
-        n = bucket(len(memories), PROMPT_BUCKETS)
-        prompted = bucket(max(len(memory.cond) for memory in memories), _SLOT_BUCKETS)
-        empty = video.init_state(
-            self.model, n, prompted=prompted, num_frames=state.num_frames, options=self._options
-        )
-        return state_at(frame_idx, memories, empty, reverse=reverse, options=self._options)
 
     def _is_cond(self, memory: ObjectMemory, frame_idx: int) -> bool:
         return frame_idx not in memory.tracked or self.add_all_frames_to_correct_as_cond
@@ -484,19 +402,12 @@ class VideoPredictor:
     def _any_pending_cond(self, state: VideoSession, frame_idx: int) -> bool:
         return any(frame_idx in memory.pending_cond for memory in state.memories.values())
 
-    def _prompts(self, arrays: PromptArrays, previous: Entry | None) -> Prompts:
-        size = self.model.config.mask_size
-        prompts = pad_prompts([arrays], size)
-        if previous is None:
-            return prompts
-        mask = np.clip(previous.logits, -_PREV_LOGIT, _PREV_LOGIT)[None, ..., None]
-        return replace(prompts, mask=jnp.asarray(mask), has_mask=jnp.ones(1, bool))
-
     def _shown(self, state: VideoSession, frame_idx: int, is_cond: bool) -> Result:
         entries = [m.shown(frame_idx, is_cond=is_cond) for m in state.memories.values()]
-        logits = np.stack([self._logits(entry) for entry in entries])
-        return (
-            frame_idx,
-            state.obj_ids,
-            state.at_video_size(logits, non_overlap=self.non_overlap_masks),
-        )
+        logits = np.stack([logits_of(self.model, entry) for entry in entries])
+        return frame_idx, state.obj_ids, self._at_video_size(state, logits)
+
+    def _at_video_size(
+        self, state: VideoSession, logits: Float[np.ndarray, "n hm wm"]
+    ) -> Float[np.ndarray, "n 1 h w"]:
+        return state.at_video_size(logits, non_overlap=self.non_overlap_masks)
