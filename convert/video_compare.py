@@ -25,7 +25,7 @@ from convert.video_scenarios import Scenario
 #   noise of 0 one may turn (seen once, logit 2e-6), and then the memory around it differs by some
 #   percent. Hence a wide limit for the largest difference and a narrow one for the mean.
 LIMITS = {
-    "pixels": 1e-4,
+    "pixels": 3e-4,  # near-ties of `non-overlap` fall either way; 1.1e-4 was seen
     "video logits": 2e-2,
     "mask logits": 2e-2,
     "pointer": 1e-4,
