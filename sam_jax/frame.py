@@ -19,6 +19,7 @@ from sam_jax.types import (
     PAD,
     FrameMemory,
     ImageFeatures,
+    Masks,
     MemoryBank,
     Model,
     ObjectAnswer,
@@ -42,6 +43,8 @@ class TrackOptions:
       stride: of the recent frames attended to. Upstream: memory_temporal_stride_for_eval.
       binarize_prompted: masks of prompted frames are remembered as 0 and 1. Upstream:
         binarize_mask_from_pts_for_mem_enc, which the official builder switches on.
+      past_pointers: of the prompted frames, only those in the past give their pointers. Upstream:
+        only_obj_ptrs_in_the_past_for_eval; training takes all.
       fill_hole_area: holes of at most so many low-resolution pixels are filled. Upstream: the same
         name, 8 in the official builder; without its CUDA extension it does nothing there.
       one_by_one: objects are computed in turn, not as a batch; None: on CPU, where it is quicker
@@ -52,6 +55,7 @@ class TrackOptions:
     max_prompted: int | None = None
     stride: int = 1
     binarize_prompted: bool = True
+    past_pointers: bool = True
     fill_hole_area: int = 8
     one_by_one: bool | None = None
 
@@ -127,27 +131,47 @@ def decode(
       high_res: fine maps of the frame, without the batch axis.
       prompts: closed by a not-a-point token; two of them where nothing is asked.
     """
-    tokens = apply(model, "encode_prompts", prompts)
-    masks = apply(model, "decode_masks", embed, high_res, tokens)
+    masks = decode_all(model, embed, high_res, prompts)
+    clicks = (prompts.labels != PAD).sum(1) - 1
     single = select_masks(model.config.decoder, masks, multimask=False)
+    return choose(model, masks, single, ambiguous=clicks <= 1)
+
+
+def decode_all(
+    model: Model,
+    embed: Float[Array, "n h w d"],
+    high_res: tuple[Array, ...],
+    prompts: Prompts,
+) -> Masks:
+    """All four masks of each object; arguments as for `decode`."""
+    tokens = apply(model, "encode_prompts", prompts)
+    return apply(model, "decode_masks", embed, high_res, tokens)
+
+
+def choose(
+    model: Model, masks: Masks, single: Masks, *, ambiguous: Bool[Array, " n"]
+) -> ObjectAnswer:
+    """The best of three where the prompt was ambiguous, else the single mask.
+
+    Args:
+      masks: all four, from `decode_all`.
+      single: what stands for the first of them.
+    """
     several = select_masks(model.config.decoder, masks, multimask=True)
     best = several.iou.argmax(1)[:, None]
 
-    clicks = (prompts.labels != PAD).sum(1) - 1
-    ambiguous = clicks <= 1
-
-    def choose(one: Array, many: Array) -> Array:
+    def pick(one: Array, many: Array) -> Array:
         wide = [1] * (many.ndim - 2)
         best_of_many = jnp.take_along_axis(many, best.reshape(-1, 1, *wide), 1)[:, 0]
         return jnp.where(ambiguous.reshape(-1, *wide), best_of_many, one[:, 0])
 
     present = masks.object_logit > 0
-    logits = choose(single.logits, several.logits)
+    logits = pick(single.logits, several.logits)
     return ObjectAnswer(
         logits=jnp.where(present[:, None, None], logits, NO_OBJECT),
-        iou=choose(single.iou, several.iou),
+        iou=pick(single.iou, several.iou),
         object_logit=masks.object_logit,
-        pointer=apply(model, "object_pointer", choose(single.token, several.token), present),
+        pointer=apply(model, "object_pointer", pick(single.token, several.token), present),
     )
 
 

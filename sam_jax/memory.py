@@ -153,12 +153,13 @@ def read(
     *,
     max_prompted: int | None = None,
     stride: int = 1,
+    past_pointers: bool = True,
 ) -> Recall:
     """What `frame` attends to.
 
     All prompted frames, future ones included, or the closest `max_prompted` of them; the last
     frames in the direction of tracking (with a stride r, the one just before and then every r-th);
-    the pointers of those prompted frames that lie in the past, and of the last 15 frames.
+    the pointers of those prompted frames (that lie in the past), and of the last 15 frames.
 
     Args:
       direction: 1 forward, -1 backward.
@@ -167,6 +168,8 @@ def read(
       max_prompted: upstream's max_cond_frames_in_attn; None for no limit. A prompted frame beyond
         it counts as a recent one if it is recent.
       stride: upstream's memory_temporal_stride_for_eval.
+      past_pointers: prompted frames in the future give no pointers. Upstream:
+        only_obj_ptrs_in_the_past_for_eval.
     """
     c, k = prompted_slots(bank), bank.frame.shape[1]
     recent = k - c - (stride > 1)
@@ -180,7 +183,8 @@ def read(
     chosen_pointer = jnp.pad(selected, ((0, 0), (0, RECENT_POINTERS)))
     age = sign * (now - bank.pointer_frame)
     life = jnp.minimum(num_frames, RECENT_POINTERS + 1)[:, None] - 1
-    lives = jnp.where(chosen_pointer, age >= 0, (age >= 1) & (age <= life))
+    from_prompt = age >= 0 if past_pointers else jnp.ones_like(chosen_pointer)
+    lives = jnp.where(chosen_pointer, from_prompt, (age >= 1) & (age <= life))
     return Recall(
         valid=valid,
         time=jnp.where(chosen, recent, jnp.clip(rank - 1, 0, recent - 1)),

@@ -41,6 +41,7 @@ from sam_jax.types import (
     FrameOutput,
     ImageFeatures,
     Model,
+    ObjectAnswer,
     ObjectInput,
     Prompts,
     Recall,
@@ -113,6 +114,41 @@ def step_with_memory(
     model: Model, state: VideoState, inputs: FrameInput, options: TrackOptions = DEFAULT
 ) -> tuple[VideoState, FrameOutput, FrameMemory]:
     """`step`, and what it wrote into the bank."""
+
+    def answer(features: ImageFeatures, embed: Array, objects: ObjectInput, _: Any) -> tuple:
+        return decode(model, embed, features.high_res, objects.prompts), None
+
+    state, output, memory, _ = step_with_answer(model, state, inputs, answer, None, options)
+    return state, output, memory
+
+
+# (features of an image, what n objects see of it [n h w d], the objects, something of each of them)
+# -> (their answers, something of each of them)
+Answer = Callable[
+    [ImageFeatures, Float[Array, "n h w d"], ObjectInput, Any], tuple[ObjectAnswer, Any]
+]
+
+
+def step_with_answer(
+    model: Model,
+    state: VideoState,
+    inputs: FrameInput,
+    answer: Answer,
+    extra: Any,
+    options: TrackOptions = DEFAULT,
+) -> tuple[VideoState, FrameOutput, FrameMemory, Any]:
+    """`step` with another way from what is seen of a frame to the answers on it.
+
+    A simulated user sits there in training, who looks at answers and corrects them before the frame
+    is remembered.
+
+    Args:
+      answer: called for some objects of one image at a time.
+      extra: its last argument; leaves have a leading n. Nothing if None.
+
+    Returns:
+      The state, the answers, what was remembered, and the second result of `answer`.
+    """
     n, bank = state.frame.shape[0], state.bank
     b = inputs.features.embed.shape[0]
     if n % b or inputs.prompted.shape[0] != n:
@@ -132,8 +168,8 @@ def step_with_memory(
         with_memory=tracked | (inputs.prompted & inputs.correcting & (bank.num_prompted > 0)),
         busy=inputs.prompted | tracked,
     )
-    output, memory = _per_object(
-        partial(_advance, model, options), inputs.features, objects, options
+    output, memory, result = _per_object(
+        partial(_advance, model, options, answer), inputs.features, (objects, extra), options
     )
     bank = banks.write(
         bank,
@@ -144,7 +180,8 @@ def step_with_memory(
         stride=options.stride,
     )
     output = _where_busy(objects.busy, output)
-    return replace(state, bank=bank, frame=state.frame + state.direction), output, memory
+    state = replace(state, bank=bank, frame=state.frame + state.direction)
+    return state, output, memory, result
 
 
 def recall(state: VideoState, options: TrackOptions = DEFAULT) -> Recall:
@@ -156,6 +193,7 @@ def recall(state: VideoState, options: TrackOptions = DEFAULT) -> Recall:
         state.num_frames,
         max_prompted=options.max_prompted,
         stride=options.stride,
+        past_pointers=options.past_pointers,
     )
 
 
@@ -288,20 +326,22 @@ def _where_prompted(prompts: Prompts, prompted: Bool[Array, " n"]) -> Prompts:
 def _advance(
     model: Model,
     options: TrackOptions,
+    find: Answer,
     features: ImageFeatures,
-    objects: ObjectInput,
+    of_objects: tuple[ObjectInput, Any],
     skip: bool,
-) -> tuple[FrameOutput, FrameMemory]:
+) -> tuple[FrameOutput, FrameMemory, Any]:
     """Answers and memories of the objects of one image; see `_per_object`."""
+    objects, extra = of_objects
 
-    def work() -> tuple[FrameOutput, FrameMemory]:
+    def work() -> tuple[FrameOutput, FrameMemory, Any]:
         embed = see(model, features, objects.bank, objects.recall, objects.with_memory, skip=skip)
-        answer = decode(model, embed, features.high_res, objects.prompts)
+        answer, result = find(features, embed, objects, extra)
         filled = fill_holes(answer.logits, options)
         # Upstream remembers a prompted frame later, from the mask it handed out.
         kept = jnp.where(objects.prompted[:, None, None], filled, answer.logits)
         memory = remember(model, features, kept, answer, objects.prompted, options)
-        return FrameOutput(filled, answer.iou, answer.object_logit), memory
+        return FrameOutput(filled, answer.iou, answer.object_logit), memory, result
 
     if not skip:
         return work()

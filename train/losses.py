@@ -1,7 +1,6 @@
-"""The losses of SAM 2 on the masks of one prediction.
+"""The losses of SAM and SAM 2 on the masks of one prediction.
 
-Upstream: training/loss_fns.py, MultiStepMultiMasksAndIous; weights as in
-sam2/configs/sam2.1_training. Letters: n prompts, m candidate masks.
+Upstream: training/loss_fns.py, MultiStepMultiMasksAndIous.
 """
 
 import jax
@@ -9,43 +8,46 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from sam_jax.types import Masks
+from train.config import LossWeights
 
-FOCAL_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, OBJECT_WEIGHT = 20.0, 1.0, 1.0, 1.0
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
 
 
 @struct.dataclass
 class Losses:
-    """Unweighted means over prompts."""
+    """Unweighted: of each object, or sums or means of them.
 
-    balanced: Array
-    focal: Array
+    Attributes:
+      balanced: see `LossWeights.balance_steps`.
+    """
+
+    mask: Array
     dice: Array
     iou: Array
     object: Array
+    balanced: Array
 
-    def total(self, balance: Array | float = 0.0) -> Array:
-        """The official sum; `balance` is how much of its focal loss is replaced."""
+    def total(self, weights: LossWeights, balance: Array | float = 0.0) -> Array:
+        """What is descended; `balance` is how much of the focal loss is replaced."""
         return (
-            balance * self.balanced
-            + (1 - balance) * FOCAL_WEIGHT * self.focal
-            + DICE_WEIGHT * self.dice
-            + IOU_WEIGHT * self.iou
-            + OBJECT_WEIGHT * self.object
+            (1 - balance) * weights.mask * self.mask
+            + balance * self.balanced
+            + weights.dice * self.dice
+            + weights.iou * self.iou
+            + weights.object * self.object
         )
 
 
 def focal_loss(logits: Float[Array, "... h w"], target: Bool[Array, "... h w"]) -> Array:
     """Sigmoid focal loss, mean over pixels."""
-    cross_entropy = jax.nn.softplus(jnp.where(target, -logits, logits))
-    wrong = jax.nn.sigmoid(jnp.where(target, -logits, logits))
+    wrong = jnp.where(target, -logits, logits)
     alpha = jnp.where(target, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
-    return (alpha * wrong**FOCAL_GAMMA * cross_entropy).mean((-2, -1))
+    weight = alpha * jax.nn.sigmoid(wrong) ** FOCAL_GAMMA
+    return (weight * jax.nn.softplus(wrong)).mean((-2, -1))
 
 
 def balanced_loss(logits: Float[Array, "... h w"], target: Bool[Array, "... h w"]) -> Array:
-    """Cross-entropy, mean of the object's mean and the background's; not upstream's."""
+    """Cross-entropy, mean of the object's mean and the background's."""
     cross_entropy = jax.nn.softplus(jnp.where(target, -logits, logits))
     inside = target.mean((-2, -1), keepdims=True)
     weight = jnp.where(target, 0.5 / jnp.maximum(inside, 1e-6), 0.5 / jnp.maximum(1 - inside, 1e-6))
@@ -66,34 +68,43 @@ def mask_iou(prediction: Bool[Array, "... h w"], target: Bool[Array, "... h w"])
 
 
 def prediction_losses(
-    masks: Masks, logits: Float[Array, "n 4 h w"], target: Bool[Array, "n h w"]
+    weights: LossWeights,
+    logits: Float[Array, "n 4 h w"],
+    iou: Float[Array, "n 4"],
+    object_logit: Float[Array, " n"],
+    target: Bool[Array, "n h w"],
+    *,
+    ambiguous: Bool[Array, " n"],
 ) -> Losses:
-    """Losses of the single mask (0) and of the best of the three (1 to 3).
+    """Losses of each object for one answer to its prompt [n].
 
-    Upstream supervises the three after a single click and the single mask after everything else.
-    Here both are, after every prompt: the decoder makes all four anyway, and a user may leave
-    `multimask` on for a box. The quality of all four masks is learnt.
+    After an ambiguous prompt the best of masks 1 to 3 is taught its shape, and all three their
+    quality; else mask 0 both. Absent objects teach nothing but their absence.
 
     Args:
-      masks: what the decoder made, for its IoU and object heads.
-      logits: its mask logits at the size of the target.
-      target: of each prompt the mask meant; all of it false for an absent object.
+      logits: at the size of the target.
+      iou: predicted quality of the four masks.
+      target: of each object; all of it false where it is absent.
     """
     present = target.any((-2, -1))
     wanted = jnp.broadcast_to(target[:, None], logits.shape)
-    focal, dice = focal_loss(logits, wanted), dice_loss(logits, wanted)  # [n 4]
-    best = (FOCAL_WEIGHT * focal + DICE_WEIGHT * dice)[:, 1:].argmin(1)[:, None]
+    mask, dice = focal_loss(logits, wanted), dice_loss(logits, wanted)  # [n 4]
+    balanced = balanced_loss(logits, wanted)
+    best = (weights.mask * mask + weights.dice * dice)[:, 1:].argmin(1)
+    chosen = jnp.where(ambiguous, 1 + best, 0)[:, None]
 
-    def single_and_best(x: Float[Array, "n 4"]) -> Array:
-        both = 0.5 * (x[:, 0] + jnp.take_along_axis(x[:, 1:], best, 1)[:, 0])
-        return (both * present).mean()
+    error = jnp.abs(iou - mask_iou(logits > 0, wanted))
+    if weights.iou_error == "mse":
+        error = error**2
+    iou_error = jnp.where(ambiguous, error[:, 1:].mean(1), error[:, 0])
 
-    iou_error = jnp.abs(masks.iou - mask_iou(logits > 0, wanted)).mean(1)
-    object_error = jax.nn.softplus(jnp.where(present, -masks.object_logit, masks.object_logit))
+    def of_chosen(x: Float[Array, "n 4"]) -> Array:
+        return jnp.take_along_axis(x, chosen, 1)[:, 0] * present
+
     return Losses(
-        balanced=single_and_best(balanced_loss(logits, wanted)),
-        focal=single_and_best(focal),
-        dice=single_and_best(dice),
-        iou=(iou_error * present).mean(),
-        object=object_error.mean(),
+        mask=of_chosen(mask),
+        dice=of_chosen(dice),
+        iou=iou_error * present,
+        object=jax.nn.softplus(jnp.where(present, -object_logit, object_logit)),
+        balanced=of_chosen(balanced),
     )

@@ -1,0 +1,198 @@
+"""A simulated user of one frame: shows objects, looks at the answers, corrects them with clicks.
+
+Upstream: training/model/sam2.py, SAM2Train.track_step and _iter_correct_pt_sampling; for the rounds
+without a click, SAM's paper, appendix A.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from sam_jax.config import Sam2Config
+from sam_jax.frame import NO_OBJECT, answer_masks, choose, decode_all
+from sam_jax.image import select_masks
+from sam_jax.ops.resize import bilinear
+from sam_jax.types import NOT_A_POINT, PAD, ImageFeatures, Masks, Model, ObjectAnswer, Prompts
+from train.clicks import click_on_error, first_prompts
+from train.config import LossWeights, Prompting
+from train.losses import Losses, prediction_losses
+from train.scratch import naive_masks
+
+_FIRST = 2  # point slots of a box or a first click; then one for each correction, then the end
+
+
+@struct.dataclass
+class User:
+    """What the user does on a frame.
+
+    Attributes:
+      by_mask: objects are shown by their masks, else by clicks and boxes.
+      shown: objects are shown on this frame; else they were tracked to it.
+      corrected: the answers are corrected.
+      locating: what is wanted is what can be answered without looking; see
+        `LossWeights.locate_steps`.
+      remat: rounds of clicks are computed again on the way back.
+    """
+
+    by_mask: Bool[Array, ""]
+    shown: Bool[Array, ""]
+    corrected: Bool[Array, ""]
+    locating: Bool[Array, ""]
+    prompting: Prompting = struct.field(pytree_node=False)
+    weights: LossWeights = struct.field(pytree_node=False)
+    remat: bool = struct.field(pytree_node=False)
+
+
+def ask(
+    user: User,
+    model: Model,
+    features: ImageFeatures,
+    embed: Float[Array, "n h w d"],
+    masks: Bool[Array, "n H W"],
+    key: PRNGKeyArray,
+) -> tuple[ObjectAnswer, Losses]:
+    """The last answer for each object, and the losses of each, summed over all answers [n].
+
+    Masks that were given are answers without losses: nothing in them was predicted.
+
+    Args:
+      features: of one image, without the batch axis.
+      embed: what each object sees of it.
+      masks: of the objects, all false where they are absent.
+    """
+    target = shrink(masks, user.weights.stride)
+    first_key, order_key, click_key = jax.random.split(key, 3)
+
+    def predict(prompts: Prompts) -> tuple[ObjectAnswer, Losses]:
+        ambiguous = (prompts.labels != PAD).sum(1) - 1 <= 1
+        found = decode_all(model, embed, features.high_res, prompts)
+        decoder = replace(model.config.decoder, stability_fallback=False)
+        single = select_masks(decoder, found, multimask=False)
+        wanted = target
+        if user.weights.locate_steps:
+            naive = naive_masks(prompts, masks.shape[1], target.shape[1])
+            wanted = jnp.where(user.locating, naive, target)
+        answer = choose(model, found, single, ambiguous=ambiguous)
+        return answer, _losses(user.weights, model, found, wanted, ambiguous)
+
+    def given() -> tuple[ObjectAnswer, Losses]:
+        none = jnp.zeros(masks.shape[0])
+        answer = answer_masks(model, features, masks.astype(jnp.float32))
+        return answer, Losses(mask=none, dice=none, iou=none, object=none, balanced=none)
+
+    def asked() -> tuple[ObjectAnswer, Losses]:
+        prompts = _first_prompts(first_key, user, masks, model.config.mask_size)
+        without_mask = replace(prompts, mask=prompts.mask[:0], has_mask=prompts.has_mask[:0])
+        answer, losses = predict(without_mask)
+        if not _rounds(user.prompting):
+            return answer, losses
+        return jax.lax.cond(
+            user.corrected, correct, lambda _, *found: found, prompts, answer, losses
+        )
+
+    def correct(
+        prompts: Prompts, answer: ObjectAnswer, losses: Losses
+    ) -> tuple[ObjectAnswer, Losses]:
+        def one(carry: tuple, scanned: tuple) -> tuple[tuple, None]:
+            prompts, answer, losses = carry
+            key, slot, clicks = scanned
+            prompts = _correct(key, user, prompts, answer.logits, masks, slot, clicks)
+            answer, more = predict(prompts)
+            return (prompts, answer, jax.tree.map(jnp.add, losses, more)), None
+
+        # Where nothing was asked, the explicit word for that goes when there is a click.
+        nothing = prompts.labels[:, :_FIRST] == NOT_A_POINT
+        labels = prompts.labels.at[:, :_FIRST].set(
+            jnp.where(nothing, PAD, prompts.labels[:, :_FIRST])
+        )
+        clicks = _click_rounds(order_key, user.prompting)
+        keys = jax.random.split(click_key, _rounds(user.prompting))
+        (_, answer, losses), _ = jax.lax.scan(
+            jax.checkpoint(one) if user.remat else one,
+            (replace(prompts, labels=labels), answer, losses),
+            (keys, _FIRST - 1 + clicks.cumsum(), clicks),
+        )
+        return answer, losses
+
+    if user.prompting.point_share == 1:
+        return asked()
+    return jax.lax.cond(user.by_mask & user.shown, given, asked)
+
+
+def shrink(masks: Bool[Array, "n H W"], stride: int) -> Bool[Array, "n h w"]:
+    """Masks at every so-many-th pixel: true where more than half of the pixels are."""
+    if stride == 1:
+        return masks
+    n, h, w = masks.shape
+    return masks.reshape(n, h // stride, stride, w // stride, stride).mean((2, 4)) > 0.5
+
+
+def _rounds(prompting: Prompting) -> int:
+    return prompting.corrections + prompting.mask_only
+
+
+def _click_rounds(key: PRNGKeyArray, prompting: Prompting) -> Bool[Array, " r"]:
+    """Which rounds add a click. Of those that do not, one is the last, the others are anywhere."""
+    if not prompting.mask_only:
+        return jnp.ones(prompting.corrections, bool)
+    early = jnp.arange(_rounds(prompting) - 1) >= prompting.mask_only - 1
+    return jnp.append(jax.random.permutation(key, early), False)
+
+
+def _first_prompts(
+    key: PRNGKeyArray, user: User, masks: Bool[Array, "n H W"], mask_size: int
+) -> Prompts:
+    """A box or a click where objects are shown, nothing asked elsewhere; room for corrections."""
+    n, room = masks.shape[0], user.prompting.corrections
+    points, labels = first_prompts(key, masks, box_share=user.prompting.box_share)
+    labels = jnp.where(user.shown, labels, jnp.array([NOT_A_POINT, PAD]))
+    later = jnp.full((n, room + 1), PAD).at[:, -1].set(NOT_A_POINT)
+    return Prompts(
+        points=jnp.pad(points, ((0, 0), (0, room + 1), (0, 0))),
+        labels=jnp.concatenate([labels, later], 1),
+        mask=jnp.zeros((n, mask_size, mask_size, 1)),
+        has_mask=jnp.zeros(n, bool),
+    )
+
+
+def _correct(
+    key: PRNGKeyArray,
+    user: User,
+    prompts: Prompts,
+    logits: Float[Array, "n hm wm"],
+    masks: Bool[Array, "n H W"],
+    slot: Int[Array, ""],
+    clicks: Bool[Array, ""],
+) -> Prompts:
+    """The answer as mask prompt, and a click in `slot` where it is wrong, if the round has one."""
+    n = masks.shape[0]
+    truth_key, point_key = jax.random.split(key)
+    predicted = bilinear(jax.lax.stop_gradient(logits), *masks.shape[1:]) > 0
+    anywhere = jax.random.uniform(truth_key, (n, 1, 1)) < user.prompting.from_truth
+    points, labels = click_on_error(point_key, masks, predicted & ~anywhere)
+    return Prompts(
+        points=prompts.points.at[:, slot].set(jnp.where(clicks, points, prompts.points[:, slot])),
+        labels=prompts.labels.at[:, slot].set(jnp.where(clicks, labels, prompts.labels[:, slot])),
+        mask=logits[..., None],
+        has_mask=jnp.ones(n, bool),
+    )
+
+
+def _losses(
+    weights: LossWeights,
+    model: Model,
+    found: Masks,
+    wanted: Bool[Array, "n h w"],
+    ambiguous: Bool[Array, " n"],
+) -> Losses:
+    """Losses of what a user would see: no mask of an object that is said to be absent."""
+    logits = found.logits
+    if isinstance(model.config, Sam2Config):
+        logits = jnp.where((found.object_logit > 0)[:, None, None, None], logits, NO_OBJECT)
+    fine = bilinear(logits, *wanted.shape[1:])
+    return prediction_losses(
+        weights, fine, found.iou, found.object_logit, wanted, ambiguous=ambiguous
+    )
