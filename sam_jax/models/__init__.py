@@ -12,10 +12,16 @@ from sam_jax.models.sam2 import Sam2
 from sam_jax.types import Prompts
 
 
-def build(config: Config, dtype: DTypeLike = jnp.float32) -> nn.Module:
-    """The module of a config, computing in `dtype`."""
+def build(
+    config: Config, dtype: DTypeLike = jnp.float32, *, drop_path: float = 0.0, remat: bool = False
+) -> nn.Module:
+    """The module of a config, computing in `dtype`.
+
+    Args:
+      drop_path, remat: of the image encoder, for training; see `sam_jax.models.hiera.Hiera`.
+    """
     if isinstance(config, Sam2Config):
-        return Sam2(config, dtype)
+        return Sam2(config, dtype, drop_path, remat)
     raise ValueError(f"no module for {type(config).__name__} {config.name!r}")
 
 

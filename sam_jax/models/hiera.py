@@ -12,6 +12,7 @@ Differences from upstream, all exact:
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -78,14 +79,29 @@ class Block(nn.Module):
         if self.dim != self.dim_out:
             self.proj = Linear(self.dim, self.dim_out)
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b ho wo d"]:
+    def __call__(
+        self, x: Float[Array, "n h w c"], keep: Float[Array, "2 b"] | None = None
+    ) -> Float[Array, "n ho wo d"]:
+        """
+        Args:
+          x: maps, or windows of maps, those of an image together.
+          keep: what each image's two branches are multiplied by; None: by nothing.
+        """
+        attention, mlp = (None, None) if keep is None else keep
         y = self.norm1(x).astype(x.dtype)
         # The shortcut of a widening block starts from the normalised map, not from x.
         shortcut = x if self.dim == self.dim_out else self.proj(y)
         if self.pool:
             shortcut = max_pool_2x2(shortcut)
-        x = shortcut + self.attn(y)
-        return x + self.mlp(self.norm2(x).astype(x.dtype))
+        x = shortcut + _scale(self.attn(y), attention)
+        return x + _scale(self.mlp(self.norm2(x).astype(x.dtype)), mlp)
+
+
+def _scale(x: Float[Array, "n h w c"], by: Float[Array, " b"] | None) -> Float[Array, "n h w c"]:
+    """Each image's maps or windows times its number."""
+    if by is None:
+        return x
+    return x * jnp.repeat(by, x.shape[0] // by.shape[0])[:, None, None, None].astype(x.dtype)
 
 
 class PatchEmbed(nn.Module):
@@ -102,10 +118,18 @@ class PatchEmbed(nn.Module):
 
 
 class Hiera(nn.Module):
-    """Four stages of blocks at strides 4, 8, 16 and 32."""
+    """Four stages of blocks at strides 4, 8, 16 and 32.
+
+    Attributes:
+      drop_path: chance that an image skips a residual branch of the last block, less for earlier
+        ones. Only where an rng "drop_path" is given.
+      remat: blocks are computed again on the way back instead of stored.
+    """
 
     config: HieraConfig
     dtype: DTypeLike = jnp.float32
+    drop_path: float = 0.0
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
@@ -115,6 +139,7 @@ class Hiera(nn.Module):
         self.pos_embed_window = self.param(
             "pos_embed_window", table_init, (1, window, window, c.embed_dim)
         )
+        make = nn.remat(Block) if self.remat else Block
         blocks, stage, dim = [], 0, c.embed_dim
         for i in range(c.depth):
             # A pooling block still cuts with the window of the stage it comes from.
@@ -122,7 +147,7 @@ class Hiera(nn.Module):
             pool = i in c.pool_blocks
             stage += pool
             dim_out = c.stage_dims[stage]
-            blocks.append(Block(dim, dim_out, c.num_heads * 2**stage, side, pool))
+            blocks.append(make(dim, dim_out, c.num_heads * 2**stage, side, pool))
             dim = dim_out
         self.blocks = blocks
 
@@ -135,6 +160,7 @@ class Hiera(nn.Module):
         x = self.patch_embed(image)  # [b H/4 W/4 c]
         x = x + self.position(*x.shape[1:3]).astype(self.dtype)
         height, width = x.shape[1:3]
+        keep = self._keep(image.shape[0])
         outputs = []
         for i, block in enumerate(self.blocks):
             side = block.window
@@ -142,12 +168,23 @@ class Hiera(nn.Module):
                 x = unpartition(x, height, width)
                 if side and height % side == 0 and width % side == 0:
                     x = partition(x, side)
-            x = block(x)
+            x = block(x, None if keep is None else keep[i])
             if block.pool:
                 height, width = height // 2, width // 2
             if i in self.config.stage_ends:
                 outputs.append(x)
         return outputs
+
+    def _keep(self, images: int) -> Float[Array, "blocks 2 b"] | None:
+        """0 for a skipped branch, else what makes up for the skipped ones.
+
+        Upstream: `dpr` of Hiera, DropPath in sam2/modeling/sam2_utils.py.
+        """
+        if not (self.drop_path and self.has_rng("drop_path")):
+            return None
+        stays = 1 - jnp.linspace(0, self.drop_path, self.config.depth)[:, None, None]
+        shape = (self.config.depth, 2, images)
+        return jax.random.bernoulli(self.make_rng("drop_path"), stays, shape) / stays
 
     def position(self, height: int, width: int) -> Float[Array, "1 h w c"]:
         """The background table stretched over the grid plus the window table tiled over it."""
@@ -187,9 +224,11 @@ class ImageEncoder(nn.Module):
     config: HieraConfig
     dim: int
     dtype: DTypeLike = jnp.float32
+    drop_path: float = 0.0
+    remat: bool = False
 
     def setup(self) -> None:
-        self.trunk = Hiera(self.config, self.dtype)
+        self.trunk = Hiera(self.config, self.dtype, self.drop_path, self.remat)
         self.neck = FpnNeck(self.config.stage_dims, self.dim)
 
     def __call__(

@@ -41,14 +41,17 @@ class Sam2(nn.Module):
     Attributes:
       dtype: what products are computed in; parameters, norms, softmax, heads and mask logits are
         float32.
+      drop_path, remat: of the image encoder, for training; see `Hiera`.
     """
 
     config: Sam2Config
     dtype: DTypeLike = jnp.float32
+    drop_path: float = 0.0
+    remat: bool = False
 
     def setup(self) -> None:
         c, m = self.config, self.config.memory
-        self.image_encoder = ImageEncoder(c.trunk, c.dim, self.dtype)
+        self.image_encoder = ImageEncoder(c.trunk, c.dim, self.dtype, self.drop_path, self.remat)
         self.prompt_encoder = PromptEncoder(
             c.dim, c.image_size, c.grid, c.mask_channels, self.dtype
         )
