@@ -28,16 +28,19 @@ _PYTORCH = (".pt", ".pth")
 _SAFETENSORS = ".safetensors"
 _HF_METADATA = {"format": "pt"}  # transformers asks for it
 _DESCRIPTION = """\
-Convert a SAM, SAM 2 or SAM 2.1 checkpoint between PyTorch, Hugging Face and sam_jax.
+Convert a SAM, SAM 2 or SAM 2.1 checkpoint between PyTorch, Hugging Face and sam_jax, or take the
+latest one out of the folder of a training run.
 
-Nothing is computed: names change and axes are permuted, so a round trip is exact to the bit. Every
-parameter of the model must be there, and nothing else.
+Names change and axes are permuted, so a round trip is exact to the bit; only a run's low-rank
+additions are added to their kernels. Every parameter of the model must be there, and nothing else.
 
 examples:
   python -m convert sam2.1_hiera_tiny.pt tiny.safetensors
   python -m convert tiny.safetensors sam2.1_hiera_tiny.pt
   python -m convert tiny.safetensors tiny-hf
   python -m convert tiny-hf official.safetensors --to official
+  python -m convert runs/mine mine.safetensors
+  python -m convert runs/mine mine.pt
 """
 
 
@@ -45,7 +48,8 @@ examples:
 class Arguments:
     """What to convert into what."""
 
-    # Checkpoint file, Hugging Face folder, or model name. Its kind is found out from its content.
+    # Checkpoint file, Hugging Face folder, folder of a training run, or model name. Its kind is
+    # found out from its content.
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IN")]
     # File or folder to write.
     output: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]

@@ -32,8 +32,9 @@ def load(
     Args:
       x: a model name (`sam_jax.presets.PRESETS`), whose weights are downloaded when they are not
         cached; or the path of a native file, an official .pt or .pth, a safetensors file with
-        official or Hugging Face names, or a Hugging Face folder. A path is what exists, or has a
-        folder or a checkpoint's suffix in it; the kind is found out from the content.
+        official or Hugging Face names, a Hugging Face folder, or the folder of a training run,
+        whose latest checkpoint is meant. A path is what exists, or has a folder or a checkpoint's
+        suffix in it; the kind is found out from the content.
       dtype: the module computes in it; parameters are float32. Default: bfloat16 on GPU and TPU,
         float32 on CPU.
       sharding: `jax.sharding.Sharding` of the parameters, or a tree of them shaped like the

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_jax.checkpoint import native, torch_file
+from sam_jax.checkpoint import native, run_folder, torch_file
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import from_huggingface
 from sam_jax.checkpoint.names import from_official
@@ -35,13 +35,13 @@ class Checkpoint:
 
 
 def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
-    """Read a native file, an official .pt/.pth, or Hugging Face weights (file or folder).
+    """Read a native file, an official .pt/.pth, Hugging Face weights, or a training run's folder.
 
     Official and Hugging Face names are understood in both containers. Which parameters are present
     is not checked here: that needs the model, see `strict.merge`.
 
     Args:
-      path: a file, or a folder as Hugging Face lays it out.
+      path: a file, a folder as Hugging Face lays it out, or that of a training run.
       config: the model, where it is none of the released ones.
 
     Raises:
@@ -51,6 +51,11 @@ def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
+    if path.is_dir() and run_folder.is_run_folder(path):
+        run = run_folder.read_run_folder(path)
+        what = "averaged weights" if run.averaged else "weights"
+        kind = f"training run, {what} after {run.step:,} steps"
+        return Checkpoint(kind, config or run.config, run.params)
     if path.is_dir():
         arrays, metadata = _read_folder(path)
         container = "folder"
