@@ -1,0 +1,124 @@
+"""J and F: how well masks and their outlines fit, as the DAVIS and SA-V evaluators compute it.
+
+Upstream: sam2/sav_dataset/utils/sav_benchmark.py, Evaluator; davis2017-evaluation, f_measure.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy.spatial import KDTree
+
+TOLERANCE = 0.008  # how far outlines may be apart, as a part of the picture's diagonal
+
+Masks = Mapping[int, Bool[np.ndarray, "h w"]]
+_Frame = TypeVar("_Frame")
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over the frames of an object, or over objects.
+
+    Attributes:
+      j: region similarity, 0..1.
+      f: accuracy of the outline, 0..1.
+    """
+
+    j: float
+    f: float
+
+    @property
+    def jf(self) -> float:
+        return (self.j + self.f) / 2
+
+
+def region(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """J: intersection over union; 1 where both are empty."""
+    _require_same_size(predicted, truth)
+    union = int((predicted | truth).sum())
+    return int((predicted & truth).sum()) / union if union else 1.0
+
+
+def boundary(predicted: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> float:
+    """F: how much of each outline is near the other, as the harmonic mean of the two shares.
+
+    1 where there are no outlines, 0 where one has none.
+    """
+    _require_same_size(predicted, truth)
+    found, wanted = outline(predicted), outline(truth)
+    if not len(found) or not len(wanted):
+        return float(len(found) == len(wanted))
+    reach = math.ceil(TOLERANCE * math.hypot(*truth.shape))
+    precision, recall = _share_near(found, wanted, reach), _share_near(wanted, found, reach)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def outline(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "p 2"]:
+    """Pixels (y, x) that differ from the one to the right, below, or both. Upstream: _seg2bmap."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.zeros((0, 2), np.int64)
+    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+    near = mask[top : rows[-1] + 2, left : columns[-1] + 2]
+    wide = np.pad(near, ((0, 1), (0, 1)), mode="edge")
+    right, below, across = wide[:-1, 1:], wide[1:, :-1], wide[1:, 1:]
+    edge = (near ^ right) | (near ^ below) | (near ^ across)
+    return np.argwhere(edge) + np.array([top, left])
+
+
+def _share_near(pixels: np.ndarray, others: np.ndarray, reach: int) -> float:
+    """Pixels that have one of the others within a disk of that radius, as a share of all.
+
+    The same as a look into the others after their dilation by the disk, and quicker.
+    """
+    distance, _ = KDTree(others).query(pixels, distance_upper_bound=reach + 1)
+    return float((distance <= reach).mean())
+
+
+def score_objects(frames: Iterable[tuple[Masks, Masks]]) -> dict[int, Score]:
+    """Scores of the objects of a video.
+
+    An object's frames are those from the first on in which it, or a prediction of it, appears. Only
+    objects that the ground truth shows somewhere are scored.
+
+    Args:
+      frames: predicted and true masks by object id, of the frames that count, in their order; an
+        object that is missing from either has no pixel there.
+    """
+    found: dict[int, list[tuple[float, float]]] = {}
+    real: set[int] = set()
+    for predicted, truth in frames:
+        shown = {i for i, mask in truth.items() if mask.any()}
+        real |= shown
+        for i in sorted(shown | {i for i, mask in predicted.items() if mask.any()} | found.keys()):
+            mask, target = predicted.get(i), truth.get(i)
+            if mask is None and target is None:
+                scores = 1.0, 1.0
+            else:
+                mask = np.zeros_like(target) if mask is None else mask
+                target = np.zeros_like(mask) if target is None else target
+                scores = region(mask, target), boundary(mask, target)
+            found.setdefault(i, []).append(scores)
+    return {i: Score(*np.mean(found[i], axis=0).tolist()) for i in sorted(real)}
+
+
+def without_ends(frames: Iterable[_Frame]) -> Iterator[_Frame]:
+    """The frames that count: not the first one, which was shown, and by custom not the last."""
+    rest = itertools.islice(frames, 1, None)
+    return (frame for frame, _ in itertools.pairwise(rest))
+
+
+def mean_score(scores: Iterable[Score]) -> Score:
+    """The plain mean over all objects of all videos; NaN if there are none."""
+    pairs = [(score.j, score.f) for score in scores]
+    return Score(*np.mean(pairs, axis=0).tolist()) if pairs else Score(math.nan, math.nan)
+
+
+def _require_same_size(predicted: np.ndarray, truth: np.ndarray) -> None:
+    if predicted.shape != truth.shape:
+        (h, w), (th, tw) = predicted.shape, truth.shape
+        raise ValueError(f"a predicted mask has {w} x {h} pixels, its ground truth {tw} x {th}")
