@@ -1,10 +1,14 @@
 """What a reader gives: one video (or picture) that is opened where and when it is looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+
+
+class BadSource(ValueError):
+    """A set of data that cannot be used; the message says what is wrong and what to do."""
 
 
 class BrokenSample(ValueError):
@@ -17,6 +21,15 @@ class Video(Protocol):
     @property
     def name(self) -> str:
         """Unique in its source, and fit for a folder's name (which may have parts)."""
+        ...
+
+    @property
+    def annotated(self) -> Sequence[int]:
+        """The frames of which `masks` is not None, in order.
+
+        Raises:
+          BrokenSample: that cannot be told.
+        """
         ...
 
     def __len__(self) -> int:
@@ -41,6 +54,7 @@ class Video(Protocol):
         An object that is absent from an annotated frame may be missing or all false.
 
         Raises:
-          BrokenSample: they cannot be read, or do not fit the frame.
+          BrokenSample: they cannot be read, or do not fit the frame; perhaps only when the mask of
+            an object is asked for.
         """
         ...

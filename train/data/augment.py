@@ -1,0 +1,157 @@
+"""Changes of a clip before training, in the official order.
+
+Upstream: training/dataset/transforms.py and the list in sam2.1_hiera_b+_MOSE_finetune.yaml.
+Geometry is the same for all frames. Random numbers are drawn whether they are used or not, so that
+a clip's later changes do not depend on its earlier ones.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageEnhance, ImageOps
+
+from train.config import Augment
+
+_FILL = (123, 116, 103)  # outside of a turned picture: the mean of ImageNet
+_NEAREST, _BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
+_ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+
+_Change = Callable[[Image.Image], Image.Image]
+
+
+def augment(
+    images: UInt8[np.ndarray, "t h w 3"],
+    masks: Bool[np.ndarray, "t o h w"],
+    *,
+    size: int,
+    options: Augment,
+    rng: np.random.Generator,
+) -> tuple[UInt8[np.ndarray, "t H W 3"], Bool[np.ndarray, "t o H W"]]:
+    """A clip at the model input's size, changed at random.
+
+    Args:
+      size: side of the square it becomes; its own shape is not kept, as upstream.
+
+    Returns:
+      Images and masks. A very small object may have no pixel left, also in the first frame.
+    """
+    pictures = [Image.fromarray(image) for image in images]
+    shapes = [[Image.fromarray(mask.view(np.uint8) * 255) for mask in frame] for frame in masks]
+    if rng.random() < options.flip:
+        pictures, shapes = _apply(pictures, shapes, ImageOps.mirror, ImageOps.mirror)
+    pictures, shapes = _turn(pictures, shapes, options, rng)
+    pictures, shapes = _apply(
+        pictures,
+        shapes,
+        lambda image: image.resize((size, size), _BILINEAR),
+        # Pillow's bilinear averages where it shrinks; upstream's masks are rounded likewise.
+        lambda mask: mask.resize((size, size), _BILINEAR),
+    )
+    shared = _jitter(options.brightness, options.contrast, options.saturation, rng)
+    pictures = [shared(image) for image in pictures]
+    if rng.random() < options.grey:
+        pictures = [image.convert("L").convert("RGB") for image in pictures]
+    frame_amounts = options.frame_brightness, options.frame_contrast, options.frame_saturation
+    pictures = [_jitter(*frame_amounts, rng)(image) for image in pictures]
+    if rng.random() < options.mosaic:
+        row, column = rng.integers(2, size=2)
+        pictures, shapes = _apply(
+            pictures,
+            shapes,
+            lambda image: _quarters(image, [(0, 0), (0, 1), (1, 0), (1, 1)]),
+            lambda mask: _quarters(mask, [(row, column)]),
+        )
+    changed = np.zeros((*masks.shape[:2], size, size), bool)
+    for i, frame in enumerate(shapes):
+        for j, mask in enumerate(frame):
+            changed[i, j] = np.asarray(mask) > 127
+    return np.stack([np.asarray(image) for image in pictures]), changed
+
+
+def _apply(
+    pictures: list[Image.Image],
+    shapes: list[list[Image.Image]],
+    of_picture: _Change,
+    of_mask: _Change,
+) -> tuple[list[Image.Image], list[list[Image.Image]]]:
+    return (
+        [of_picture(image) for image in pictures],
+        [[of_mask(mask) for mask in frame] for frame in shapes],
+    )
+
+
+def _turn(
+    pictures: list[Image.Image],
+    shapes: list[list[Image.Image]],
+    options: Augment,
+    rng: np.random.Generator,
+) -> tuple[list[Image.Image], list[list[Image.Image]]]:
+    """Rotation and shear, unless an object of the first frame would leave the picture."""
+    angle = rng.uniform(-options.rotation, options.rotation)
+    shear = rng.uniform(-options.shear, options.shear)
+    if options.rotation == options.shear == 0:
+        return pictures, shapes
+    size = pictures[0].size
+    matrix = _inverse_affine(np.radians(angle), np.radians(shear), size)
+
+    def turn_mask(mask: Image.Image) -> Image.Image:
+        return mask.transform(size, Image.Transform.AFFINE, matrix, _NEAREST)
+
+    if not all(turn_mask(mask).getbbox() for mask in shapes[0]):
+        return pictures, shapes
+    return _apply(
+        pictures,
+        shapes,
+        lambda image: image.transform(
+            size, Image.Transform.AFFINE, matrix, _BILINEAR, fillcolor=_FILL
+        ),
+        turn_mask,
+    )
+
+
+def _inverse_affine(angle: float, shear: float, size: tuple[int, int]) -> tuple[float, ...]:
+    """From pixels of the result to those of the source, about the middle.
+
+    Upstream: torchvision, _get_inverse_affine_matrix.
+
+    Args:
+      angle: clockwise, radians.
+      shear: along x, radians.
+      size: width and height, pixels.
+    """
+    cos, sin, tan = np.cos(angle), np.sin(angle), np.tan(shear)
+    forward = np.array([[cos, -cos * tan - sin], [sin, -sin * tan + cos]])
+    inverse = np.linalg.inv(forward)
+    middle = np.array(size) / 2
+    shift = middle - inverse @ middle
+    return (*inverse[0].tolist(), float(shift[0]), *inverse[1].tolist(), float(shift[1]))
+
+
+def _jitter(
+    brightness: float, contrast: float, saturation: float, rng: np.random.Generator
+) -> _Change:
+    """Draws the changes of colour, and their order."""
+    amounts = np.array([brightness, contrast, saturation])
+    factors = rng.uniform(np.maximum(0, 1 - amounts), 1 + amounts)
+    order = rng.permutation(3)
+
+    def change(image: Image.Image) -> Image.Image:
+        for i in order:
+            if amounts[i]:
+                image = _ENHANCERS[i](image).enhance(factors[i])
+        return image
+
+    return change
+
+
+def _quarters(image: Image.Image, places: list[tuple[int, int]]) -> Image.Image:
+    """The picture, shrunk, at some of the (row, column) places of four; the rest is 0."""
+    width, height = image.size
+    result = Image.new(image.mode, image.size)
+    for row, column in places:
+        left, top = column * width // 2, row * height // 2
+        right, bottom = (column + 1) * width // 2, (row + 1) * height // 2
+        small = image.resize((right - left, bottom - top), _BILINEAR)
+        result.paste(small, (left, top))
+    return result
