@@ -97,10 +97,12 @@ def _hint(names: Iterable[str]) -> str:
 def _container(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(9)
+    # The length of a header of less than 16 MB, then the header, which is JSON. Asked first: the
+    # length may begin like a zip file or a pickle.
+    if len(head) == 9 and head[3:] == b"\0\0\0\0\0{":
+        return "safetensors file"
     if head[:2] == b"PK" or head[:1] == b"\x80":  # zip; the older format, which explains itself
         return "PyTorch file"
-    if len(head) == 9 and head[8:] == b"{":  # length of the header, then the header, which is JSON
-        return "safetensors file"
     raise CheckpointError(
         f"{path} is not a checkpoint: neither a PyTorch zip file nor safetensors. It "
         + (f"starts with {head!r}" if head else "is empty")

@@ -74,6 +74,17 @@ def test_native_file_whatever_its_suffix(tmp_path: Path, params: State) -> None:
     assert all(np.array_equal(found.params[path], params[path]) for path in params)
 
 
+@pytest.mark.parametrize("first", [b"\x80", b"P"])
+def test_a_header_as_long_as_another_kinds_first_byte(first: bytes, tmp_path: Path) -> None:
+    """A safetensors file begins with the length of its header, a pickle with \\x80."""
+    path, seen = tmp_path / "a", set()
+    for longer in range(0, 264, 8):
+        native.write(path, dataclasses.replace(SAM2_1_HIERA_NANO, name="a" * (longer + 1)), {})
+        seen.add(path.read_bytes()[:1])
+        assert detect.read(path).kind == "native safetensors file"
+    assert first in seen
+
+
 def test_single_file_folder(tmp_path: Path, official: State) -> None:
     save(tmp_path / "model.safetensors", to_huggingface(official, SAM2_1_HIERA_NANO))
     (tmp_path / "config.json").write_text("{}")
