@@ -14,7 +14,7 @@ Examples:
   python -m train.evaluate sam2.1-hiera-nano vos --source.kind synthetic --samples 200
   python -m train.evaluate sam2.1-hiera-tiny vos --source.kind davis --source.root DAVIS \\
       --start 3-clicks --output results/davis
-  python -m train.evaluate sam2.1-hiera-tiny vos --source.kind sav --source.root sav_val \\
+  python -m train.evaluate sam2.1-hiera-tiny vos --source.kind davis --source.root sav_val \\
       --per-object-png --output results/sav
   python -m train.evaluate sam2.1-hiera-tiny clicks --source.kind coco --source.root val2017 \\
       --source.annotations instances_val2017.json --samples 500
@@ -46,7 +46,7 @@ from train.config import Source
 from train.data.video import Video
 from train.evaluate import protocols
 from train.evaluate.folders import score_folders
-from train.evaluate.held_out import held_out, require_some
+from train.evaluate.held_out import held_out, overlapping, require_some
 from train.evaluate.interactive import InteractiveOptions
 from train.evaluate.protocols import Results
 from train.evaluate.vos import VosOptions
@@ -88,11 +88,14 @@ class Vos(Data, VosOptions):
     """Semi-supervised video object segmentation, as SAM 2's vos_inference.py.
 
     Show the objects on the first frame, by masks, a box or clicks; track them to the end; compare.
+    Objects of the sources synthetic and sav overlap: they always have --per-object-png.
     """
 
     def run(self, model: Model, videos: Iterable[Video]) -> Results:
         folder = Path(self.output) / "masks" if self.output else None
-        return protocols.run_vos(model, videos, self, folder)
+        single = self.per_object_png or overlapping(self.source)
+        options = dataclasses.replace(self, per_object_png=single)
+        return protocols.run_vos(model, videos, options, folder)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from sam_jax.predictors.image import ImagePredictor
 from train.data.video import BrokenSample, Video
 from train.evaluate.centre import bounding_box, centre_of_error
 from train.evaluate.jf import region
+from train.evaluate.tracking import masks_of, some_objects
 
 CLICKS = (1, 3, 5)
 _AT_ONCE = 16  # objects of a picture that are asked about together
@@ -42,11 +43,10 @@ def first_objects(video: Video, limit: int) -> tuple[int, Mapping[int, Bool[np.n
     Raises:
       BrokenSample: no frame does.
     """
-    for t in range(len(video)):
-        masks = video.masks(t) or {}
-        visible = sorted(i for i, mask in masks.items() if mask.any())
+    for t in video.annotated:
+        visible = {i: mask for i, mask in masks_of(video, t).items() if mask.any()}
         if visible:
-            return t, {i: masks[i] for i in visible[: limit or None]}
+            return t, {i: visible[i] for i in some_objects(visible, limit, video.name)}
     raise BrokenSample(f"{video.name} shows no object")
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Bool, UInt8
 
 from sam_jax.types import Model
 from train.config import Evaluation, Source
+from train.data.sources import open_source
 from train.data.video import Video
 from train.evaluate.protocols import run_clicks, run_vos
 from train.evaluate.vos import VosOptions
@@ -36,24 +38,28 @@ def evaluate(model: Model, evaluation: Evaluation) -> dict[str, float]:
         videos = held_out(
             evaluation.videos, size, samples=evaluation.samples, frames=evaluation.frames
         )
-        found = run_vos(model, videos, VosOptions(objects=objects))
+        options = VosOptions(objects=objects, per_object_png=overlapping(evaluation.videos))
+        found = run_vos(model, videos, options)
         require_some(found.scores, evaluation.videos, found.skipped)
         scores |= {f"videos/{name}": value for name, value in found.scores.items()}
     return scores
 
 
 def held_out(source: Source, size: int, *, samples: int, frames: int) -> Sequence[Video]:
-    """The first so many videos of a source, and frames of each; 0: all there are.
+    """The first so many videos of a source, and frames of each at its stride; 0: all there are.
 
     Args:
       size: side of synthetic pictures.
     """
-    from train.data.sources import open_source
-
     if source.kind == "synthetic":
         samples, frames = samples or SYNTHETIC_SAMPLES, frames or SYNTHETIC_FRAMES
-    videos = open_source(source, split=SPLIT, frames=frames or None, size=size)
-    return _Beginnings(videos, min(samples or len(videos), len(videos)), frames)
+    videos = open_source(source, split=SPLIT, frames=frames, size=size)
+    return _Excerpts(videos, min(samples or len(videos), len(videos)), frames, source.stride)
+
+
+def overlapping(source: Source) -> bool:
+    """Whether objects of the source may overlap, by its kind."""
+    return source.kind in ("synthetic", "sav")
 
 
 def require_some(scores: Mapping[str, float], source: Source, skipped: list[str]) -> None:
@@ -61,44 +67,61 @@ def require_some(scores: Mapping[str, float], source: Source, skipped: list[str]
     if not scores:
         reasons = "".join(f"\n  {reason}" for reason in itertools.islice(skipped, 3))
         where = f"{source.kind} {source.root}".strip()
-        raise ValueError(f"nothing could be measured in {where}: no video shows objects{reasons}")
-
-
-class _Beginnings(Sequence):
-    """The first so many videos, and frames of each; 0 frames: all. Nothing is opened before use."""
-
-    def __init__(self, videos: Sequence[Video], count: int, frames: int) -> None:
-        self._videos, self._count, self._frames = videos, count, frames
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)  # which ends an iteration
-        video = self._videos[index]
-        return _Beginning(video, self._frames) if 0 < self._frames < len(video) else video
+        raise ValueError(
+            f"nothing could be measured in {where}: it has no objects, or fewer than 3 annotated"
+            f" frames to track them in{reasons}"
+        )
 
 
 @dataclass(frozen=True)
-class _Beginning:
-    """The first so many frames of a video, as a video."""
+class _Excerpts(Sequence):
+    """The first `number` videos, of each every `stride`-th frame, and of those the first `frames`.
+
+    0 frames are all. Nothing is opened before it is used.
+    """
+
+    videos: Sequence[Video]
+    number: int
+    frames: int
+    stride: int
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.number:
+            raise IndexError(index)  # which ends an iteration
+        video = self.videos[index]
+        if not self.frames and self.stride == 1:
+            return video
+        order = range(0, len(video), self.stride)
+        return Excerpt(video, order[: self.frames or None])
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Some frames of a video, as a video."""
 
     video: Video
-    frames: int
+    order: range
 
     @property
     def name(self) -> str:
         return self.video.name
 
+    @cached_property
+    def annotated(self) -> Sequence[int]:
+        known = set(self.video.annotated)
+        return [t for t, number in enumerate(self.order) if number in known]
+
     def __len__(self) -> int:
-        return self.frames
+        return len(self.order)
 
     def frame_name(self, t: int) -> str:
-        return self.video.frame_name(t)
+        return self.video.frame_name(self.order[t])
 
     def image(self, t: int) -> UInt8[np.ndarray, "h w 3"]:
-        return self.video.image(t)
+        return self.video.image(self.order[t])
 
     def masks(self, t: int) -> Mapping[int, Bool[np.ndarray, "h w"]] | None:
-        return self.video.masks(t)
+        return self.video.masks(self.order[t])

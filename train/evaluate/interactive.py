@@ -27,10 +27,11 @@ from train.data.video import Video
 from train.evaluate.jf import Score, region, score_objects, without_ends
 from train.evaluate.tracking import (
     NothingToTrack,
-    annotated_frames,
     click,
     frame_reader,
     make_predictor,
+    masks_of,
+    some_objects,
 )
 
 _Found = dict[int, Bool[np.ndarray, "h w"]]
@@ -47,7 +48,7 @@ class InteractiveOptions:
       clicks: on each of them.
       threshold: online: a frame is corrected when its IoU is lower.
       postprocess: fill holes and such; the published numbers are without.
-      objects: only the first so many of a video; 0: all.
+      objects: of a video, at most; 0: all.
       skip_ends: leave the first and last annotated frame out of the scores.
     """
 
@@ -80,15 +81,15 @@ def interactive_video(
     Raises:
       BrokenSample: a frame or its masks cannot be read, or none shows an object.
     """
-    annotated = annotated_frames(video)
-    numbers = sorted({i for masks in annotated.values() for i, m in masks.items() if m.any()})
+    annotated = {t: masks_of(video, t) for t in video.annotated}
+    numbers = {i for masks in annotated.values() for i, mask in masks.items() if mask.any()}
     if not numbers:
         raise NothingToTrack(f"{video.name} shows no object")
     reader = frame_reader(video)
     kept = list(without_ends(annotated)) if options.skip_ends else list(annotated)
     empty = np.zeros((reader.height, reader.width), bool)
     scores = {}
-    for i in numbers[: options.objects or None]:
+    for i in some_objects(numbers, options.objects, video.name):
         truth = {t: masks.get(i, empty) for t, masks in annotated.items()}
         if not any(truth[t].any() for t in kept):
             continue

@@ -79,31 +79,65 @@ def _share_near(pixels: np.ndarray, others: np.ndarray, reach: int) -> float:
     return float((distance <= reach).mean())
 
 
-def score_objects(frames: Iterable[tuple[Masks, Masks]]) -> dict[int, Score]:
-    """Scores of the objects of a video.
+@dataclass(frozen=True)
+class Compared:
+    """One object on one frame.
 
-    An object's frames are those from the first on in which it, or a prediction of it, appears. Only
-    objects that the ground truth shows somewhere are scored.
+    Attributes:
+      real: the truth shows it.
+      seen: the truth or the prediction does.
+    """
+
+    real: bool
+    seen: bool
+    j: float
+    f: float
+
+
+def compare(
+    predicted: Bool[np.ndarray, "h w"] | None, truth: Bool[np.ndarray, "h w"] | None
+) -> Compared:
+    """J and F of one mask; None has no pixel."""
+    if predicted is None and truth is None:
+        return Compared(False, False, 1.0, 1.0)
+    predicted = np.zeros_like(truth) if predicted is None else predicted
+    truth = np.zeros_like(predicted) if truth is None else truth
+    real = bool(truth.any())
+    seen = real or bool(predicted.any())
+    return Compared(real, seen, region(predicted, truth), boundary(predicted, truth))
+
+
+def score_frames(frames: Iterable[Compared]) -> Score | None:
+    """The score of an object from the frames that count, in order.
+
+    Frames before the first in which it, or a prediction of it, appears are left out. None if the
+    truth never shows it.
+    """
+    counted = list(itertools.dropwhile(lambda frame: not frame.seen, frames))
+    if not any(frame.real for frame in counted):
+        return None
+    return mean_score(Score(frame.j, frame.f) for frame in counted)
+
+
+def score_objects(frames: Iterable[tuple[Masks, Masks]]) -> dict[int, Score]:
+    """Scores of the objects of a video; only of those that the truth shows somewhere.
 
     Args:
-      frames: predicted and true masks by object id, of the frames that count, in their order; an
-        object that is missing from either has no pixel there.
+      frames: predicted and true masks by object id, of the frames that count, in order; an object
+        that is missing from either has no pixel there.
     """
-    found: dict[int, list[tuple[float, float]]] = {}
-    real: set[int] = set()
+    found: dict[int, list[Compared]] = {}
     for predicted, truth in frames:
-        shown = {i for i, mask in truth.items() if mask.any()}
-        real |= shown
-        for i in sorted(shown | {i for i, mask in predicted.items() if mask.any()} | found.keys()):
-            mask, target = predicted.get(i), truth.get(i)
-            if mask is None and target is None:
-                scores = 1.0, 1.0
-            else:
-                mask = np.zeros_like(target) if mask is None else mask
-                target = np.zeros_like(mask) if target is None else target
-                scores = region(mask, target), boundary(mask, target)
-            found.setdefault(i, []).append(scores)
-    return {i: Score(*np.mean(found[i], axis=0).tolist()) for i in sorted(real)}
+        for i in sorted(found.keys() | predicted.keys() | truth.keys()):
+            # Frames before an object's first one do not count, so its list may begin anywhere.
+            found.setdefault(i, []).append(compare(predicted.get(i), truth.get(i)))
+    return known_scores(found)
+
+
+def known_scores(found: Mapping[int, Iterable[Compared]]) -> dict[int, Score]:
+    """`score_frames` of each object that has a score, in order of their ids."""
+    scores = {i: score_frames(found[i]) for i in sorted(found)}
+    return {i: score for i, score in scores.items() if score is not None}
 
 
 def without_ends(frames: Iterable[_Frame]) -> Iterator[_Frame]:

@@ -1,6 +1,7 @@
 """What the video protocols share: the tracker as the paper measures it, and who prompts it."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -67,16 +68,22 @@ class _Frames:
         return self._video.image(t)
 
 
-def annotated_frames(video: Video) -> dict[int, Mapping[int, Bool[np.ndarray, "h w"]]]:
-    """The masks of every frame that has any annotation, by its number.
+def some_objects(numbers: Iterable[int], limit: int, name: str) -> list[int]:
+    """At most so many of a video's objects, 0: all; the same ones whenever its name is the same."""
+    numbers = sorted(numbers)
+    if not 0 < limit < len(numbers):
+        return numbers
+    chosen = np.random.default_rng(zlib.crc32(name.encode())).choice(numbers, limit, replace=False)
+    return sorted(chosen.tolist())
+
+
+def masks_of(video: Video, t: int) -> dict[int, Bool[np.ndarray, "h w"]]:
+    """The masks of a frame; a reader may make them anew whenever it is asked.
 
     Raises:
-      BrokenSample: masks cannot be read, or there are none.
+      BrokenSample: they cannot be read.
     """
-    masks = {t: found for t in range(len(video)) if (found := video.masks(t)) is not None}
-    if not masks:
-        raise BrokenSample(f"{video.name} has no frame with masks")
-    return masks
+    return dict(video.masks(t) or {})
 
 
 def show(

@@ -3,7 +3,7 @@
 Upstream: sam2/tools/vos_inference.py, vos_inference and vos_separate_inference_per_object.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,18 @@ from jaxtyping import Float
 from sam_jax.io.videos import Video as FrameReader
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
+from train.data.davis import FolderVideo
 from train.data.video import Video
-from train.evaluate.folders import write_frame
-from train.evaluate.jf import Masks, Score, score_objects, without_ends
+from train.evaluate.folders import layout_of, write_frame
+from train.evaluate.jf import Compared, Masks, Score, compare, known_scores, without_ends
 from train.evaluate.tracking import (
     NothingToTrack,
     Start,
     frame_reader,
     make_predictor,
+    masks_of,
     show,
+    some_objects,
 )
 
 _NO_OBJECT = -1024.0
@@ -38,10 +41,12 @@ class VosOptions:
       per_object_png: objects may overlap, and predictions are written as SA-V has them: a folder
         for each object. Else one picture shows all, as in DAVIS.
       track_appearing_later: each object is shown on the first frame that it is visible in, and
-        tracked by itself. Else only those count that the first frame shows.
+        tracked by itself. Else only those are tracked that the first frame shows, and the others
+        score as never found.
       postprocess: fill holes and such; the published numbers are without.
-      objects: track only the first so many of a video; 0: all.
-      skip_ends: leave the first and last annotated frame out of the scores, as is the custom.
+      objects: of a video, at most; 0: all.
+      skip_ends: leave the first and last annotated frame out of the scores, as is the custom: of
+        the video or, where the data have a folder for each object, of the object.
     """
 
     start: Start = "mask"
@@ -128,43 +133,54 @@ def vos_video(
             f"{video.name} shows no object on its first frame"
             + ("" if options.track_appearing_later else ": --track-appearing-later waits for some")
         )
-    presence = [Presence()]
     numbers = every_object(video) if options.per_object_png and not options.objects else [*shown]
+    found: dict[int, list[Compared]] = {}
+    presence, scored = Presence(), _scored_frames(video, options)
+    for tracked in track(predictor, video, shown, options):
+        t = tracked.frame
+        empty = np.zeros_like(next(iter(tracked.masks.values())))
+        masks = dict.fromkeys(numbers, empty) | dict(tracked.masks)
+        if folder is not None:
+            layout = "sav" if options.per_object_png else "davis"
+            write_frame(folder / video.name, video.frame_name(t), masks, layout=layout)
+        if t not in video.annotated:
+            continue
+        truth = masks_of(video, t)
+        presence += _presence(tracked, truth, shown)
+        for i in sorted(found.keys() | truth.keys() | masks.keys()):
+            if t in scored(i) and (not options.objects or i in shown):
+                found.setdefault(i, []).append(compare(masks.get(i), truth.get(i)))
+    return VosResult(known_scores(found), presence)
 
-    def frames() -> Iterator[tuple[Masks, Masks]]:
-        for tracked in track(predictor, video, shown, options):
-            t, truth = tracked.frame, video.masks(tracked.frame)
-            empty = np.zeros_like(next(iter(tracked.masks.values())))
-            masks = dict.fromkeys(numbers, empty) | dict(tracked.masks)
-            if folder is not None:
-                layout = "sav" if options.per_object_png else "davis"
-                write_frame(folder / video.name, video.frame_name(t), masks, layout=layout)
-            if truth is None:
-                continue
-            presence.append(_presence(tracked, truth, shown))
-            if options.objects:
-                truth = {i: mask for i, mask in truth.items() if i in shown}
-            yield masks, truth
 
-    kept = without_ends(frames()) if options.skip_ends else frames()
-    return VosResult(score_objects(kept), sum(presence[1:], presence[0]))
+def _scored_frames(video: Video, options: VosOptions) -> Callable[[int], frozenset[int]]:
+    """The frames of an object that count."""
+    kept = without_ends if options.skip_ends else iter
+    together = frozenset(kept(video.annotated))
+    if not (isinstance(video, FolderVideo) and layout_of(video.annotations) == "sav"):
+        return lambda number: together
+    named: dict[int, list[int]] = {}
+    for t in video.annotated:
+        for i in video.masks(t) or {}:
+            named.setdefault(i, []).append(t)
+    each = {i: frozenset(kept(frames)) for i, frames in named.items()}
+    return lambda number: each.get(number, frozenset())
 
 
 def every_object(video: Video) -> list[int]:
     """Ids of all objects that any frame names: where each has its pictures, none may lack them."""
-    return sorted({i for t in range(len(video)) for i in video.masks(t) or {}})
+    return sorted({i for t in video.annotated for i in video.masks(t) or {}})
 
 
 def shown_objects(video: Video, options: VosOptions) -> dict[int, dict[int, np.ndarray]]:
     """The masks that show each object, by object and frame, in order of the ids."""
     every = options.track_appearing_later or options.use_all_masks
     shown: dict[int, dict[int, np.ndarray]] = {}
-    for t in range(len(video) if every else 1):
-        for i, mask in (video.masks(t) or {}).items():
+    for t in video.annotated if every else [0]:
+        for i, mask in masks_of(video, t).items():
             if mask.any() and (i not in shown or options.use_all_masks):
                 shown.setdefault(i, {})[t] = mask
-    chosen = sorted(shown)[: options.objects or None]
-    return {i: shown[i] for i in chosen}
+    return {i: shown[i] for i in some_objects(shown, options.objects, video.name)}
 
 
 def track(

@@ -16,6 +16,10 @@ class Boxes:
     height: int = 72
     width: int = 96
 
+    @property
+    def annotated(self) -> list[int]:
+        return [t for t, places in enumerate(self.places) if places is not None]
+
     def __len__(self) -> int:
         return len(self.places)
 
