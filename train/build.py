@@ -118,7 +118,7 @@ def _note_file(out: Path, number: int) -> Path:
 def _write_shard(
     videos: Sequence[Video], part: range, stride: int, *, file: Path, note: Path
 ) -> None:
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # ty: ignore[missing-module-member]  # C++
 
     features = _features()
     broken: list[dict[str, str]] = []

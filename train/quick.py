@@ -3,13 +3,12 @@
 `sam_jax` orders its sums for answers. There, attention keeps a running maximum over chunks, which
 never holds all scores; a strided convolution is one. On CPU the gradients of these take
 several times as long as those of plain products, which a short clip has the memory for.
-The fuser of the memory encoder is skipped: its blocks are born with a scale of 1e-6 and keep it,
-because their depthwise convolutions would take half the encoder's time.
 
     with quick_gradients():
         jax.grad(loss)(params)
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -20,7 +19,7 @@ from jaxtyping import Array, Float
 
 from sam_jax.models.layers import Linear, Upsample2x
 from sam_jax.models.memory_attention import RopeAttention
-from sam_jax.models.memory_encoder import Fuser
+from sam_jax.models.memory_encoder import DepthwiseConv
 from sam_jax.ops.position import rotate
 
 
@@ -34,8 +33,8 @@ def _replace(method: Any, args: tuple, kwargs: dict, context: nn.module.Intercep
     if isinstance(module, RopeAttention) and context.method_name == "to_memory":
         return _to_memory(module, *args)
     if context.method_name == "__call__":
-        if isinstance(module, Fuser):
-            return args[0]
+        if isinstance(module, DepthwiseConv):
+            return _depthwise(args[0], module.kernel.astype(args[0].dtype)) + module.bias
         if isinstance(module, Linear):
             return _dot(args[0], module.matrix) + module.bias
         if isinstance(module, Upsample2x):
@@ -58,6 +57,33 @@ def _dot_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array
 
 
 _dot.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _dot_backward)
+
+
+@jax.custom_vjp
+def _depthwise(x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"]) -> Array:
+    """A depthwise convolution that keeps the size, as shifted multiply-adds."""
+    return sum(part * kernel[i, j, 0] for i, j, part in _shifted(x, kernel.shape[0]))
+
+
+def _shifted(x: Float[Array, "n h w c"], size: int) -> Iterator[tuple[int, int, Array]]:
+    """Every neighbour of every place."""
+    h, w = x.shape[1:3]
+    around = size // 2
+    padded = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
+    for i in range(size):
+        for j in range(size):
+            yield i, j, padded[:, i : i + h, j : j + w]
+
+
+def _depthwise_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
+    """The same loop, backwards: jax would add up a padded array for each shift."""
+    x, kernel = saved
+    size = kernel.shape[0]
+    of_kernel = [(part * grad).sum((0, 1, 2)) for _, _, part in _shifted(x, size)]
+    return _depthwise(grad, kernel[::-1, ::-1]), jnp.stack(of_kernel).reshape(kernel.shape)
+
+
+_depthwise.defvjp(lambda x, kernel: (_depthwise(x, kernel), (x, kernel)), _depthwise_backward)
 
 
 def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:

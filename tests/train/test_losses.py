@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sam_jax.types import Masks
+from train.config import LossWeights
 from train.losses import Losses, balanced_loss, dice_loss, focal_loss, mask_iou, prediction_losses
 
 RNG = np.random.default_rng(0)
@@ -49,41 +49,36 @@ def test_iou_counts_pixels_and_survives_empty_masks() -> None:
     assert mask_iou(a, b) == pytest.approx(4 / 12)
 
 
-def _masks(iou: np.ndarray, object_logit: np.ndarray) -> Masks:
-    n = len(iou)
-    return Masks(
-        logits=jnp.zeros((n, 4, 4, 4)),
-        iou=jnp.asarray(iou),
-        token=jnp.zeros((n, 4, 1)),
-        object_logit=jnp.asarray(object_logit),
-    )
-
-
-def test_prediction_losses_take_the_single_mask_and_the_best_of_three() -> None:
+def test_a_clear_prompt_teaches_mask_0_and_an_ambiguous_one_the_best_of_three() -> None:
     iou, object_logit = RNG.random((5, 4)), RNG.normal(0, 2, 5)
-    target = TARGET.copy()
+    target, ambiguous = TARGET.copy(), np.array([True, False, True, False, True])
     target[4] = False  # an absent object: only its score counts
-    losses = prediction_losses(_masks(iou, object_logit), jnp.asarray(LOGITS), jnp.asarray(target))
-    focal, dice, error, score = 0.0, 0.0, 0.0, 0.0
-    for i in range(5):
-        score += np.log1p(np.exp(-object_logit[i] if i < 4 else object_logit[i]))
-        if i == 4:
-            continue
+    losses = prediction_losses(
+        LossWeights(),
+        jnp.asarray(LOGITS),
+        jnp.asarray(iou),
+        jnp.asarray(object_logit),
+        jnp.asarray(target),
+        ambiguous=jnp.asarray(ambiguous),
+    )
+    for i in range(4):
         f = [_focal(LOGITS[i, m], target[i]) for m in range(4)]
         d = [_dice(LOGITS[i, m], target[i]) for m in range(4)]
-        best = 1 + np.argmin([20 * f[m] + d[m] for m in (1, 2, 3)])
-        focal += (f[0] + f[best]) / 2
-        dice += (d[0] + d[best]) / 2
-        true = [(LOGITS[i, m] > 0) & target[i] for m in range(4)]
-        union = [(LOGITS[i, m] > 0) | target[i] for m in range(4)]
-        error += np.mean([abs(iou[i, m] - true[m].sum() / union[m].sum()) for m in range(4)])
-    assert losses.focal == pytest.approx(focal / 5, rel=1e-4)
-    assert losses.dice == pytest.approx(dice / 5, rel=1e-4)
-    assert losses.iou == pytest.approx(error / 5, rel=1e-4)
-    assert losses.object == pytest.approx(score / 5, rel=1e-4)
+        true = [((LOGITS[i, m] > 0) & target[i]).sum() for m in range(4)]
+        union = [((LOGITS[i, m] > 0) | target[i]).sum() for m in range(4)]
+        error = [abs(iou[i, m] - true[m] / union[m]) for m in range(4)]
+        best = 1 + np.argmin([20 * f[m] + d[m] for m in (1, 2, 3)]) if ambiguous[i] else 0
+        assert losses.mask[i] == pytest.approx(f[best], rel=1e-4)
+        assert losses.dice[i] == pytest.approx(d[best], rel=1e-4)
+        expected = np.mean(error[1:]) if ambiguous[i] else error[0]
+        assert losses.iou[i] == pytest.approx(expected, rel=1e-4)
+        assert losses.object[i] == pytest.approx(np.log1p(np.exp(-object_logit[i])), rel=1e-4)
+    assert losses.mask[4] == losses.dice[4] == losses.iou[4] == 0
+    assert losses.object[4] == pytest.approx(np.log1p(np.exp(object_logit[4])), rel=1e-4)
 
 
-def test_total_has_the_official_weights_once_balance_is_gone() -> None:
-    parts = Losses(*(jnp.float32(x) for x in (5.0, 0.01, 2.0, 3.0, 4.0)))
-    assert parts.total() == pytest.approx(20 * 0.01 + 2 + 3 + 4)
-    assert parts.total(0.25) == pytest.approx(0.25 * 5 + 0.75 * 20 * 0.01 + 2 + 3 + 4)
+def test_total_has_the_weights_of_the_recipe() -> None:
+    parts = Losses(mask=0.01, dice=2.0, iou=3.0, object=4.0, balanced=5.0)
+    assert parts.total(LossWeights()) == pytest.approx(20 * 0.01 + 2 + 3 + 4)
+    assert parts.total(LossWeights(), 0.25) == pytest.approx(0.25 * 5 + 0.15 + 2 + 3 + 4)
+    assert parts.total(LossWeights(object=0, iou=2)) == pytest.approx(0.2 + 2 + 6)

@@ -1,0 +1,112 @@
+"""The checkpoints of a run: written while training goes on, complete or not there at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from train.step import TrainState
+
+
+class Checkpoints:
+    """The last few states of a run, under its folder.
+
+    Layout: FOLDER/STEP/state, all of `TrainState` but what follows from the recipe; FOLDER/STEP/data,
+    where the reader of the data was. `sam_jax.load` reads the same.
+    """
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def latest(self) -> int | None:
+        """The step of the last complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainState, data: dict[str, Any]) -> None:
+        """Begin to write; returns when the state may be given away.
+
+        Raises:
+          ValueError: this or the write before it failed; older checkpoints are as they were.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state.__dict__), data=ocp.args.JsonSave(data)
+        )
+        try:
+            self._manager.save(step, args=items)
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def restore(self, shapes: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """A state, and where the data were.
+
+        Args:
+          shapes: shapes, dtypes and shardings of the state that is wanted, which may be on other
+            devices than the one that was saved.
+
+        Raises:
+          ValueError: the checkpoint is of another model or recipe, or damaged.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(shapes.__dict__), data=ocp.args.JsonRestore()
+        )
+        try:
+            restored = self._manager.restore(step, args=items)
+        except Exception as error:  # orbax raises many kinds
+            raise ValueError(
+                f"cannot go on from step {step} in {self._manager.directory}: it is damaged, or of "
+                f"another model or recipe ({_first_line(error)}); use another folder, or remove it"
+            ) from error
+        return TrainState(**restored["state"]), restored["data"]
+
+    def wait(self) -> None:
+        """Until everything is written.
+
+        Raises:
+          ValueError: a write failed; older checkpoints are as they were.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _failed(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"cannot write a checkpoint to {self._manager.directory}: {_first_line(error)}; the "
+            f"last complete one is of step {self.latest()}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def abstract(state: Any, shardings: Any) -> Any:
+    """Shapes with shardings."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        shardings,
+    )
+
+
+def keep_log_until(path: Path, step: int) -> None:
+    """Forget what a log [JSON lines with a "step"] says about later steps, which are taken again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a killed run
+            continue
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), "utf-8")
+    temporary.replace(path)

@@ -1,0 +1,104 @@
+"""What a run says of itself: a line that moves, JSON lines, TensorBoard, pictures."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from train.checkpoints import keep_log_until
+
+Row = dict[str, float]
+
+
+class Log:
+    """Everything that is written about a run but its checkpoints.
+
+    Args:
+      folder: of the run: metrics.jsonl, a row for each step; tensorboard/; pictures/STEP.png.
+      start: the step the run goes on from; what was said of later ones is forgotten.
+      steps: of the whole run.
+      every: steps between two lines on the console.
+    """
+
+    def __init__(
+        self, folder: Path, console: Console, *, start: int, steps: int, every: int
+    ) -> None:
+        self._folder, self._console, self._steps, self._every = folder, console, steps, every
+        path = folder / "metrics.jsonl"
+        keep_log_until(path, start)
+        self._rows = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn(_TEXT))
+        self._progress = Progress(*columns, console=console)
+        self._task = self._progress.add_task("", total=steps, completed=start, said="compiling")
+        self._recent: list[Row] = []
+        self._since, self._waited = time.monotonic(), 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._rows.close()
+        self._board.close()
+
+    def waited(self, seconds: float) -> None:
+        """The device may have had nothing to do for so long, because data were late."""
+        self._waited += seconds
+
+    def step(self, step: int, row: Row, clips: int) -> None:
+        """The metrics of a step that is done, and how many clips it had."""
+        self._rows.write(json.dumps({"step": step, **row}) + "\n")
+        self._recent.append({**row, "clips": clips})
+        self._progress.update(self._task, completed=step)
+        if not self._every or (step % self._every and step != self._steps):
+            return
+        took = max(time.monotonic() - self._since, 1e-9)
+        mean = {name: float(np.mean([r[name] for r in self._recent])) for name in row}
+        clips_s = sum(r["clips"] for r in self._recent) / took
+        late = self._waited / took
+        for name, value in {**mean, "clips/s": clips_s, "share of time waiting": late}.items():
+            self._board.add_scalar(f"train/{name}", value, step)
+        self._rows.flush()
+        said = " ".join(f"{name} {value:.4g}" for name, value in mean.items())
+        said += f", {clips_s:.2f} clips/s, {late:.0%} waiting for data"
+        self._progress.update(self._task, said=said)
+        if not self._console.is_terminal:
+            left = (self._steps - step) * took / len(self._recent) / 60
+            self._console.print(f"step {step}: {said}, {left:.0f} min left", soft_wrap=True)
+        self._recent, self._waited = [], 0.0
+        self._since = time.monotonic()
+
+    def say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+    def scores(self, step: int, scores: Row) -> None:
+        """What an evaluation found."""
+        for name, value in scores.items():
+            self._board.add_scalar(f"evaluation/{name}", value, step)
+            self.say(f"step {step}: {value:.4f}  {name}")
+        with (self._folder / "scores.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **scores}) + "\n")
+
+    def picture(self, step: int, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+        folder = self._folder / "pictures"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{step:07}.png")
+        self._board.add_image("answers", picture, step, dataformats="HWC")
+
+
+_TEXT = "{task.fields[said]}"

@@ -1,0 +1,212 @@
+"""A training run from its first step, or from where it stopped, to its last."""
+
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from rich.console import Console
+
+from sam_jax.config import to_json
+from sam_jax.files import check_output_dir, replacing
+from sam_jax.models import build, init_params
+from sam_jax.presets import preset
+from sam_jax.sharding import make_mesh
+from sam_jax.types import Model
+from train.checkpoints import Checkpoints, abstract
+from train.config import Recipe
+from train.data.pipeline import make_loader
+from train.evaluate import evaluate
+from train.log import Log
+from train.optimizer import make_optimizer
+from train.pictures import answers
+from train.placement import batch_shardings, check_batch, state_shardings, to_devices
+from train.start import initial_params
+from train.step import Metrics, TrainState, init_state, make_step
+from train.trainable import join, split
+from train.types import Batch
+
+_AHEAD = 2  # steps the host may be ahead of what it knows of the losses
+
+
+class NotFinite(ArithmeticError):
+    """The loss of a step is not a number."""
+
+
+def run(recipe: Recipe, console: Console) -> None:
+    """Train, from the last checkpoint of the run's folder if there is one.
+
+    SIGTERM and SIGINT end the run after the step in work, with a checkpoint.
+
+    Raises:
+      NotFinite: the loss of a step is not finite; the last checkpoint is from before it.
+      ValueError: the recipe does not fit the machine, the data, the weights or the folder.
+    """
+    folder = check_output_dir(recipe.folder)
+    mesh = make_mesh(fsdp=recipe.fsdp)
+    for name in ("images", "videos"):
+        if (stream := getattr(recipe, name)) is not None:
+            check_batch(mesh, stream.batch, name)
+    dtype = jnp.dtype(recipe.dtype)
+    remat = recipe.remat == "all"
+    module = build(preset(recipe.model), dtype, drop_path=recipe.drop_path, remat=remat)
+    checkpoints = Checkpoints(folder / "checkpoints", keep=recipe.keep)
+    loader = make_loader(
+        recipe,
+        module.config.image_size,  # type: ignore[unresolved-attribute]
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
+    _describe(recipe, module, folder)
+    with (
+        Log(folder, console, start=start, steps=recipe.steps, every=recipe.log_every) as log,
+        _stopping() as stopped,
+    ):
+        log.say(said)
+        try:
+            _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stopped)
+        finally:
+            with suppress(ValueError):
+                checkpoints.wait()
+            checkpoints.close()
+
+
+def _begin(
+    recipe: Recipe, module: nn.Module, mesh: Mesh, checkpoints: Checkpoints, loader: Any
+) -> tuple[TrainState, int, str]:
+    """The state to go on from, its step, and a line that says where it is from."""
+    key = jax.random.key(recipe.seed)
+
+    def shape() -> TrainState:
+        trained, fixed = split(init_params(module, key), recipe, key)
+        return init_state(trained, fixed, make_optimizer(recipe, module.config, trained), recipe)
+
+    shapes = jax.eval_shape(shape)
+    shardings = state_shardings(mesh, shapes)
+    step = checkpoints.latest()
+    if step is not None:
+        state, data = checkpoints.restore(abstract(shapes, shardings), step)
+        loader.set_state(data)
+        return state, step, f"going on from step {step} of {recipe.folder}"
+    params, said = initial_params(recipe, module, key)
+    trained, fixed = split(params, recipe, key)
+    optimizer = make_optimizer(recipe, module.config, trained)
+    state = jax.jit(
+        partial(init_state, optimizer=optimizer, recipe=recipe), out_shardings=shardings
+    )(trained, fixed)
+    return state, 0, said
+
+
+def _describe(recipe: Recipe, module: nn.Module, folder: Path) -> None:
+    """What the run is, for people and for `sam_jax.load`."""
+    lora = recipe.lora and {"alpha": recipe.lora.alpha, "rank": recipe.lora.rank}
+    config = json.loads(to_json(module.config))  # type: ignore[unresolved-attribute]
+    for name, content in {
+        "recipe.json": dataclasses.asdict(recipe),
+        "model.json": {"config": config, "lora": lora},
+    }.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), "utf-8")
+
+
+def _descend(
+    recipe: Recipe,
+    module: nn.Module,
+    mesh: Mesh,
+    state: TrainState,
+    start: int,
+    loader: Iterator[Batch],
+    checkpoints: Checkpoints,
+    log: Log,
+    stopped: list[int],
+) -> None:
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    optimizer = make_optimizer(recipe, module.config, state.trained)
+    step = jax.jit(
+        make_step(module, optimizer, recipe),
+        in_shardings=(shardings, None, batch_shardings(mesh)),
+        out_shardings=(shardings, None),
+        donate_argnums=0,
+    )
+    key = jax.random.key(recipe.seed)
+    under_way: deque[tuple[int, Metrics, int]] = deque()
+
+    def settle(ahead: int) -> None:
+        """Wait for the metrics of all but the last few steps."""
+        while len(under_way) > ahead:
+            number, metrics, clips = under_way.popleft()
+            row = _row(jax.device_get(metrics))
+            if not math.isfinite(row["total"]):
+                raise NotFinite(
+                    f"the loss of step {number} is {row['total']}: stopped; the last checkpoint is "
+                    f"of step {checkpoints.latest()}. A lower learning rate or float32 may help"
+                )
+            log.step(number, row, clips)
+
+    saved = start
+    for done in range(start + 1, recipe.steps + 1):
+        since = time.monotonic()
+        batch = next(loader)
+        log.waited(time.monotonic() - since)
+        state, metrics = step(state, key, to_devices(mesh, batch))
+        under_way.append((done, metrics, batch.images.shape[1] * jax.process_count()))
+        settle(_AHEAD)
+        last = done == recipe.steps or bool(stopped)
+        if last or done - saved >= recipe.save_every:
+            settle(0)
+            checkpoints.save(done, state, loader.get_state())  # type: ignore[unresolved-attribute]
+            saved = done
+        if recipe.pictures_every and done % recipe.pictures_every == 0:
+            log.picture(done, answers(_model(recipe, module, state), batch))
+        every = recipe.evaluation.every
+        if done == recipe.steps or (every and done % every == 0 and not stopped):
+            log.scores(done, evaluate(_model(recipe, module, state), recipe.evaluation))
+        if stopped:
+            checkpoints.wait()
+            log.say(f"stopped by {signal.Signals(stopped[0]).name} after step {done}; saved")
+            return
+    checkpoints.wait()
+    log.say(
+        f"{recipe.steps} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
+        "the weights"
+    )
+
+
+def _model(recipe: Recipe, module: nn.Module, state: TrainState) -> Model:
+    """The model that a run would hand over now."""
+    trained = state.ema or state.trained
+    return Model(params=join(trained, state.fixed, recipe.lora), module=module)
+
+
+def _row(metrics: Metrics) -> dict[str, float]:
+    parts = {name: float(value) for name, value in metrics.losses.__dict__.items()}
+    return {"total": float(metrics.total), **parts, "gradient": float(metrics.gradient)}
+
+
+@contextmanager
+def _stopping() -> Generator[list[int]]:
+    """A list that gets the number of a signal that asks to stop. A second one is not waited for."""
+    asked: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

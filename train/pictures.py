@@ -1,0 +1,63 @@
+"""Pictures of what a model answers, next to what is true."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from sam_jax import video
+from sam_jax.frame import encode_frames, no_prompts
+from sam_jax.io.overlay import overlay
+from sam_jax.ops.resize import bilinear
+from sam_jax.types import NOT_A_POINT, PAD, Model, Prompts
+from train.clicks import centre_of_error
+from train.types import Batch
+
+_CLIPS, _OBJECTS = 4, 3  # shown at most
+
+
+@jax.jit
+def _answers(model: Model, images: UInt8[Array, "t 1 H W 3"], first: Bool[Array, "n H W"]) -> tuple:
+    """Masks on all frames of objects clicked in their middle on the first one, and the clicks."""
+    t, n, size = len(images), len(first), model.config.image_size
+    points, labels = centre_of_error(first, jnp.zeros_like(first))
+    none = no_prompts(n, model.config.mask_size)
+    prompts = replace(
+        none,
+        points=jnp.stack([points, points], 1),
+        labels=jnp.stack([labels, jnp.full_like(labels, NOT_A_POINT)], 1),
+    )
+    state = video.init_state(model, n, prompted=1, num_frames=t)
+    asked = jax.tree.map(lambda x: jnp.broadcast_to(x, (t, *x.shape)), prompts)
+    prompted = jnp.broadcast_to(jnp.arange(t)[:, None] == 0, (t, n))
+    _, output = video.track(model, state, images, asked, prompted, jnp.zeros_like(prompted))
+    return bilinear(output.logits, size, size) > 0, points
+
+
+def answers(model: Model, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
+    """A row for each of some clips: the truth on its first and last frame, then the answers.
+
+    Objects are asked for by one click in their middle on the first frame.
+    """
+    t, b = batch.images.shape[:2]
+    objects = batch.masks.shape[1] // b
+    rows = []
+    for i in range(min(b, _CLIPS)):
+        images = np.asarray(batch.images[:, i : i + 1])
+        chosen = slice(i * objects, i * objects + min(objects, _OBJECTS))
+        truth = np.asarray(batch.masks[:, chosen])
+        found, points = jax.device_get(_answers(model, images, truth[0]))
+        shown = sorted({0, t - 1})
+        labels = np.ones(len(points))
+        row = [overlay(images[f, 0], truth[f]) for f in shown]
+        row += [
+            overlay(
+                images[f, 0], found[f], **({"points": points, "labels": labels} if f == 0 else {})
+            )
+            for f in shown
+        ]
+        rows.append(np.concatenate(row, 1))
+    return np.concatenate(rows)

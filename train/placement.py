@@ -1,0 +1,57 @@
+"""Where the parts of a training step lie: parameters spread over devices, clips over all of them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sam_jax.sharding import DATA, FSDP
+from train.types import Batch
+
+_SPREAD_FROM = 4 * 2**20  # bytes; smaller parameters are not worth a collective
+
+
+def state_shardings(mesh: Mesh, state: Any) -> Any:
+    """Shardings of a tree of arrays: large ones cut over "fsdp", along the longest axis that divides.
+
+    Args:
+      state: arrays, or their shapes.
+    """
+    parts = mesh.shape[FSDP]
+
+    def of_leaf(leaf: Any) -> NamedSharding:
+        bytes_ = np.prod(leaf.shape, dtype=np.int64) * leaf.dtype.itemsize
+        axes = [i for i, length in enumerate(leaf.shape) if length % parts == 0]
+        if parts == 1 or bytes_ < _SPREAD_FROM or not axes:
+            return NamedSharding(mesh, P())
+        longest = max(axes, key=lambda i: leaf.shape[i])
+        return NamedSharding(mesh, P(*[None] * longest, FSDP))
+
+    return jax.tree.map(of_leaf, state)
+
+
+def batch_shardings(mesh: Mesh) -> Batch:
+    """Shardings of a batch: clips over all devices, frames together."""
+    clips = (DATA, FSDP)
+    specs = Batch(images=P(None, clips), masks=P(None, clips), valid=P(clips))
+    return jax.tree.map(
+        lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda x: isinstance(x, P)
+    )
+
+
+def to_devices(mesh: Mesh, batch: Batch) -> Batch:
+    """The clips that this process read, as its part of the batch of all processes."""
+    return jax.tree.map(jax.make_array_from_process_local_data, batch_shardings(mesh), batch)
+
+
+def check_batch(mesh: Mesh, clips: int, name: str) -> None:
+    """Raises:
+    ValueError: the clips of a step cannot be spread evenly.
+    """
+    if clips % mesh.size:
+        raise ValueError(
+            f"{name}.batch is {clips}, and {mesh.size} devices cannot share that evenly: use a "
+            f"multiple of {mesh.size}"
+        )
