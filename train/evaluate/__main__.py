@@ -162,7 +162,7 @@ def _measure(arguments: list[str]) -> None:
     videos = held_out(settings.source, size, samples=settings.samples, frames=settings.frames)
     with _progress() as progress:
         results = settings.run(model, progress.track(videos, description=protocol))
-    require_some(results.scores, settings.source, results.skipped)
+    require_some(results, settings.source)
     _report(results, f"{model.config.name}, {protocol}")
     about = {"model": model_name, "protocol": protocol}
     _write(results, settings.output, about | dataclasses.asdict(settings))

@@ -1,6 +1,5 @@
 """What the training loop measures: a model on held-out pictures and clips."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from sam_jax.types import Model
 from train.config import Evaluation, Source
 from train.data.sources import open_source
 from train.data.video import Video
-from train.evaluate.protocols import run_clicks, run_vos
+from train.evaluate.protocols import Results, run_clicks, run_vos
 from train.evaluate.vos import VosOptions
 
 SPLIT = "test"
@@ -32,7 +31,7 @@ def evaluate(model: Model, evaluation: Evaluation) -> dict[str, float]:
     if evaluation.images is not None:
         videos = held_out(evaluation.images, size, samples=evaluation.samples, frames=1)
         found = run_clicks(model, videos, objects=objects)
-        require_some(found.scores, evaluation.images, found.skipped)
+        require_some(found, evaluation.images)
         scores |= {f"images/{name}": value for name, value in found.scores.items()}
     if evaluation.videos is not None:
         videos = held_out(
@@ -40,7 +39,7 @@ def evaluate(model: Model, evaluation: Evaluation) -> dict[str, float]:
         )
         options = VosOptions(objects=objects, per_object_png=overlapping(evaluation.videos))
         found = run_vos(model, videos, options)
-        require_some(found.scores, evaluation.videos, found.skipped)
+        require_some(found, evaluation.videos)
         scores |= {f"videos/{name}": value for name, value in found.scores.items()}
     return scores
 
@@ -62,10 +61,10 @@ def overlapping(source: Source) -> bool:
     return source.kind in ("synthetic", "sav")
 
 
-def require_some(scores: Mapping[str, float], source: Source, skipped: list[str]) -> None:
-    """Raises ValueError, with reasons, if nothing was measured."""
-    if not scores:
-        reasons = "".join(f"\n  {reason}" for reason in itertools.islice(skipped, 3))
+def require_some(results: Results, source: Source) -> None:
+    """Raises ValueError, with reasons, if no object was measured."""
+    if not results.objects:
+        reasons = "".join(f"\n  {reason}" for reason in results.skipped[:3])
         where = f"{source.kind} {source.root}".strip()
         raise ValueError(
             f"nothing could be measured in {where}: it has no objects, or fewer than 3 annotated"
