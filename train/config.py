@@ -210,7 +210,8 @@ class Recipe:
       image_share: how many of the steps are of pictures, where there are both.
       drop_path: chance that a residual branch of the image encoder is skipped.
       frozen: patterns for the paths of parameters that are not trained.
-      accumulate: batches whose gradients are summed for one step.
+      accumulate: batches whose gradients are averaged before parameters move; each of them counts
+        as a step.
       ema: decay of an average of the weights, which is then what is evaluated and converted.
       dtype: of the computation; parameters and optimiser are float32.
       remat: what is computed again on the way back instead of stored: "none", "frames" (all that

@@ -4,7 +4,7 @@ Upstream: training/optimizer.py and `optim` of sam2.1_hiera_b+_MOSE_finetune.yam
 one tree of peak rates here, and all follow one schedule.
 
 Not upstream's: gradients of several batches (`Recipe.accumulate`) are averaged, as upstream's are
-over devices. `Recipe.steps` and the schedule count steps of the optimiser, not batches.
+over devices, and parameters move after the last of them. Steps of a recipe are batches still.
 """
 
 import re
@@ -42,13 +42,13 @@ def make_optimizer(
       ValueError: numbers of the schedule that cannot be meant.
     """
     o = recipe.optimizer
-    rates = learning_rates(o, config, params)
+    rates, shape = learning_rates(o, config, params), schedule(o, recipe.steps)
     optimizer = optax.chain(
         optax.clip_by_global_norm(o.clip),
         optax.scale_by_adam(*o.betas),
         optax.add_decayed_weights(o.weight_decay, mask={path: is_decayed(path) for path in params}),
         optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, rates)),
-        optax.scale_by_learning_rate(schedule(o, recipe.steps)),
+        optax.scale_by_learning_rate(lambda moves: shape(moves * recipe.accumulate)),
     )
     if recipe.accumulate > 1:
         return optax.MultiSteps(optimizer, recipe.accumulate).gradient_transformation()

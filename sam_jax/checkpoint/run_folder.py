@@ -1,11 +1,12 @@
 """The folder of a training run, as far as it is a model: what was trained, and the latest weights.
 
-    <folder>/model.json             the model's config, and how its low-rank additions are scaled
+    <folder>/model.json             {"config": the model's, "lora": {"alpha": 16, "rank": 8}}; or
+                                    "lora": null
     <folder>/checkpoints/<step>/    written by orbax; its item "state" has "trained", "fixed" and
                                     "ema", dicts of our paths -> arrays, beside other things
 
 "ema" is an average of "trained", or empty. A kernel K of "fixed" may have low-rank additions
-`K/lora_a` and `K/lora_b` in "trained".
+`K/lora_a` and `K/lora_b` in "trained", whose product counts alpha / rank times.
 """
 
 import contextlib
@@ -19,11 +20,9 @@ import numpy as np
 from sam_jax import config as config_json
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.config import Config
-from sam_jax.files import replacing
 
 MODEL, CHECKPOINTS, STATE = "model.json", "checkpoints", "state"
 LORA_A, LORA_B = "/lora_a", "/lora_b"
-_VERSION = "1"
 _WEIGHTS = ("trained", "fixed", "ema")
 
 
@@ -55,24 +54,6 @@ def merge_lora(flat: Mapping[str, Any], scale: float) -> dict[str, Any]:
             kernel = path.removesuffix(LORA_A)
             merged[kernel] = flat[kernel] + scale * (flat[path] @ flat[kernel + LORA_B])
     return merged
-
-
-def write_model(folder: str | Path, config: Config, *, lora_scale: float | None) -> None:
-    """Write `model.json`, without which the checkpoints of a run are no model.
-
-    Args:
-      lora_scale: what products of low-rank additions are multiplied by; None: there are none.
-
-    Raises:
-      ValueError: it cannot be written.
-    """
-    values = {
-        "sam_jax": _VERSION,
-        "config": json.loads(config_json.to_json(config)),
-        "lora_scale": lora_scale,
-    }
-    with replacing(Path(folder) / MODEL) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
 def is_run_folder(folder: Path) -> bool:
@@ -113,16 +94,9 @@ def _read_model(folder: Path) -> tuple[Config, float | None]:
         raise CheckpointError(f"{folder} is not the folder of a training run: it has no {MODEL}")
     try:
         values = json.loads(path.read_text("utf-8"))
-        if values["sam_jax"] != _VERSION:
-            raise CheckpointError(
-                f"{path} has format {values['sam_jax']!r}, this sam_jax reads {_VERSION!r}"
-            )
-        scale = values["lora_scale"]
-        config = config_json.from_json(json.dumps(values["config"]))
-        return config, None if scale is None else float(scale)
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
+        config, lora = config_json.from_json(json.dumps(values["config"])), values["lora"]
+        return config, lora and lora["alpha"] / lora["rank"]
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path} does not describe a model: {error!r}") from error
 
 

@@ -17,10 +17,11 @@ import sam_jax
 from sam_jax import models
 from sam_jax.checkpoint import strict
 from sam_jax.checkpoint.error import CheckpointError
-from sam_jax.checkpoint.run_folder import merge_lora, read_run_folder, write_model
+from sam_jax.checkpoint.run_folder import merge_lora, read_run_folder
+from sam_jax.config import to_json
 from sam_jax.presets import SAM2_1_HIERA_NANO
 
-SCALE = 2.0
+SCALE = 2.0  # alpha / rank
 KERNEL = "memory_attention/layers_0/self_attn/q_proj/kernel"
 Flat = dict[str, np.ndarray]
 
@@ -47,7 +48,9 @@ def state_of(params: Flat, step: int, *, averaged: bool) -> dict[str, Any]:
 
 def write(folder: Path, states: list[dict[str, Any]]) -> Path:
     folder.mkdir(exist_ok=True)
-    write_model(folder, SAM2_1_HIERA_NANO, lora_scale=SCALE)
+    config = json.loads(to_json(SAM2_1_HIERA_NANO))
+    description = {"config": config, "lora": {"alpha": 4.0, "rank": 2}}
+    (folder / "model.json").write_text(json.dumps(description))
     with ocp.CheckpointManager(folder / "checkpoints") as manager:
         for state in states:
             items = {"state": ocp.args.StandardSave(state), "data": ocp.args.JsonSave({"a": 1})}
@@ -138,14 +141,16 @@ def test_other_folders_are_no_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "does not describe a model"),
-        ("[]", "does not describe a model"),
-        ('{"sam_jax": "2"}', "has format '2', this sam_jax reads '1'"),
-        ('{"sam_jax": "1", "lora_scale": null, "config": {"family": "x"}}', "object of a family"),
-        ('{"sam_jax": "1", "config": {}}', "KeyError"),
+        ("{", "does not describe a model: JSONDecodeError"),
+        ("[]", "does not describe a model: TypeError"),
+        ('{"config": {"family": "x"}, "lora": null}', "must be an object of a family"),
+        ('{"config": CONFIG}', "does not describe a model: KeyError"),
+        ('{"config": CONFIG, "lora": {"alpha": 1, "rank": 0}}', "ZeroDivisionError"),
+        ('{"config": CONFIG, "lora": 3}', "does not describe a model: TypeError"),
     ],
 )
 def test_a_damaged_description(text: str, message: str, tmp_path: Path) -> None:
+    text = text.replace("CONFIG", to_json(SAM2_1_HIERA_NANO))
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(CheckpointError, match=message):
         read_run_folder(tmp_path)
@@ -167,7 +172,7 @@ def test_additions_without_a_scale(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     values = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(values | {"lora_scale": None}))
+    (folder / "model.json").write_text(json.dumps(values | {"lora": None}))
     with pytest.raises(CheckpointError, match=f"has low-rank additions, {KERNEL}/lora_a and"):
         read_run_folder(folder)
 

@@ -116,14 +116,15 @@ def test_schedules_that_cannot_be_meant(optimizer: Any, message: str) -> None:
         schedule(Optimizer(**optimizer), 10)
 
 
-def test_batches_are_averaged_and_count_as_one_step() -> None:
+def test_batches_are_averaged_and_steps_are_batches() -> None:
     params = {"no_mem_embed": jnp.ones(3), f"{TRUNK}/blocks_0/attn/qkv/bias": jnp.ones(2)}
     random = np.random.default_rng(0)
     grads = [jax.tree.map(lambda x: random.standard_normal(x.shape), params) for _ in range(4)]
-    fields = {"learning_rate": 0.1, "encoder_rate": 0.2, "warmup": 1}
 
     def after(grads: list[Any], accumulate: int) -> Any:
-        optimizer = make_optimizer(recipe(4, accumulate, **fields), SAM2_1_HIERA_NANO, params)
+        options = {"learning_rate": 0.1, "encoder_rate": 0.2, "schedule": "step", "drops": (0.5,)}
+        run = recipe(len(grads), accumulate, **options)
+        optimizer = make_optimizer(run, SAM2_1_HIERA_NANO, params)
         moved, state = params, optimizer.init(params)
         for grad in grads:
             updates, state = jax.jit(optimizer.update)(grad, state, moved)
