@@ -124,8 +124,8 @@ def _write_shard(
     broken: list[dict[str, str]] = []
     written = size = 0
     with replacing(file) as temporary:
-        # Groups of one: else a whole group is read for one record.
-        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+        # Groups of one: else a whole group is read for one record. Pictures are compressed already.
+        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1,uncompressed")
         for example in _examples(videos, part, stride):
             if isinstance(example, BrokenSample):
                 broken.append({"problem": str(example)})

@@ -65,7 +65,7 @@ def augment(
     changed = np.zeros((*masks.shape[:2], size, size), bool)
     for i, frame in enumerate(shapes):
         for j, mask in enumerate(frame):
-            changed[i, j] = np.asarray(mask) > 127
+            changed[i, j] = np.asarray(mask) > 128  # half covered is not in, as upstream
     return np.stack([np.asarray(image) for image in pictures]), changed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from sam_jax.ops import rle
 from train.data import reading
 from train.data.picture import Picture
 from train.data.reading import NamedVideos
@@ -55,7 +56,7 @@ class CocoPicture(Picture):
                 )
         if not rings:
             return np.zeros(hw, bool)
-        return codec.decode(codec.merge(codec.frPyObjects(rings, *hw))).astype(bool)
+        return rle.decode(codec.merge(codec.frPyObjects(rings, *hw)))
 
 
 class Coco(NamedVideos):

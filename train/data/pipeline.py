@@ -127,7 +127,9 @@ def _batches(prepare: "Prepare", process_index: int, process_count: int) -> grai
     seed, stream = prepare.seed
     numbers = grain.MapDataset.range(len(prepare.videos)).shuffle(2 * seed + stream).repeat()
     numbered = numbers.map_with_index(lambda position, number: (position, number))
-    return numbered.batch(batch, batch_fn=lambda items: items[mine]).map(prepare)
+    # The remainder of what has no end: else its length is computed as a float, which overflows.
+    parts = numbered.batch(batch, drop_remainder=True, batch_fn=lambda items: items[mine])
+    return parts.map(prepare)
 
 
 @dataclass(frozen=True)

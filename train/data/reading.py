@@ -169,7 +169,7 @@ def read_labels(path: Path) -> Shaped[np.ndarray, "h w"]:
 def ids_in(labels: Shaped[np.ndarray, "h w"]) -> list[int]:
     """The ids there are, without 0."""
     if labels.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(labels.ravel()))[labels.min() == 0 :].tolist()
+        return (1 + np.flatnonzero(np.bincount(labels.ravel())[1:])).tolist()
     return [int(i) for i in np.unique(labels) if i]
 
 
