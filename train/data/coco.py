@@ -96,11 +96,11 @@ def _read(file: Path, root: Path) -> tuple[dict[str, str], dict[str, list]]:
     try:
         images = {image["id"]: image["file_name"] for image in content["images"]}
         entries = [
-            (entry["id"], entry["image_id"], entry["segmentation"])
+            (int(entry["id"]), images.get(entry["image_id"]), entry, entry["segmentation"])
             for entry in content["annotations"]
             if not entry.get("iscrowd")
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadSource(
             f"{file} is not in COCO's form of instances (images with id and file_name, annotations"
             f" with id, image_id and segmentation): {error!r}"
@@ -111,12 +111,11 @@ def _read(file: Path, root: Path) -> tuple[dict[str, str], dict[str, list]]:
         if files.setdefault(str(path.with_suffix("")), str(path)) != str(path):
             raise BadSource(f"{file}: {name} and another picture differ by their endings only")
     outlines: dict[str, list] = {}
-    for number, image, outline in entries:
-        if image not in images:
+    for number, name, entry, outline in entries:
+        if name is None:
             raise BadSource(
-                f"{file}: annotation {number} is of the picture {image}, which is not among its"
-                " images: the file is cut or put together from different sets"
+                f"{file}: annotation {number} is of the picture {entry['image_id']}, which is not"
+                " among its images: the file is cut or put together from different sets"
             )
-        name = str(Path(images[image]).with_suffix(""))
-        outlines.setdefault(name, []).append([number, outline])
+        outlines.setdefault(str(Path(name).with_suffix("")), []).append([number, outline])
     return files, outlines

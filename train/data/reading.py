@@ -19,7 +19,7 @@ from sam_jax.ops import rle
 from train.data.video import BadSource, BrokenSample, Video
 
 PICTURES = (".jpg", ".jpeg", ".png")
-_MAX_PIXELS = 100_000_000
+_MAX_PIXELS = 89_000_000  # Pillow warns of larger ones
 _MAX_JSON = 200 * 2**20  # bytes, of one sample; the largest of SA-V have 30 MB
 
 
@@ -80,9 +80,18 @@ def folders_in(path: Path) -> list[str]:
 
 
 def files_in(path: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Files by their names without ending, in order."""
-    files = [x for x in path.iterdir() if x.suffix.lower() in endings and x.name[0] != "."]
-    return {x.stem: x for x in sorted(files)}
+    """Files by their names without ending, in order.
+
+    Raises:
+      BrokenSample: two differ by their endings only.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix.lower() not in endings or file.name[0] == ".":
+            continue
+        if (other := found.setdefault(file.stem, file)) is not file:
+            raise BrokenSample(f"{other} and {file.name} have the same name: remove one")
+    return found
 
 
 def choose(names: Sequence[str], wanted: str, where: str | Path) -> tuple[str, ...]:

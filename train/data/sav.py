@@ -68,7 +68,7 @@ class SavVideo:
         rate = rate[0] if isinstance(rate, list) and rate else rate
         if not isinstance(rate, int | float) or rate < 1 or _FRAMES_PER_SECOND % rate:
             raise BrokenSample(f"{self.file}: its fps, {rate}, does not divide 24")
-        return masklet, ids, _FRAMES_PER_SECOND // int(rate)
+        return masklet, ids, round(_FRAMES_PER_SECOND / rate)
 
     @cached_property
     def _numbers(self) -> list[int]:

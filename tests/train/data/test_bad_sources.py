@@ -154,7 +154,14 @@ def test_coco_that_does_not_fit(coco: tuple[Path, Path]) -> None:
     with pytest.raises(BadSource, match="needs `annotations`"):
         open_kind("coco", root)
     refused(lambda c: c["annotations"][0].update(image_id=9), "annotation 5 is of the picture 9")
-    refused(lambda c: c["images"][0].pop("id"), "not in COCO's form")
+    for change in (
+        lambda c: c["images"][0].pop("id"),
+        lambda c: c["images"][0].update(id=[1]),
+        lambda c: c["annotations"][0].update(id=[1]),
+        lambda c: c["annotations"][0].update(image_id={}),
+        lambda c: c.update(annotations={"a": 1}),
+    ):
+        refused(change, "not in COCO's form")
     refused(lambda c: c.update(annotations=[]), "holds no samples")
     for name in ("/etc/passwd", "../a.jpg", "a\\..\\b.jpg", ""):
         refused(lambda c, n=name: c["images"][0].update(file_name=n), "must lie below")
@@ -176,6 +183,9 @@ def test_pairs_that_do_not_fit(pairs: Path, tmp_path: Path) -> None:
     (pairs / "images/p1.jpg").unlink()
     (pairs / "images/p2.jpg").unlink()
     with pytest.raises(BadSource, match=r"masks/p2.png has no .*images/p2.jpg"):
+        open_kind("pairs", pairs)
+    shutil.copy(pairs / "images/p0.jpg", pairs / "images/p0.png")
+    with pytest.raises(BrokenSample, match=r"p0.jpg and p0.png have the same name"):
         open_kind("pairs", pairs)
     shutil.rmtree(pairs / "masks")
     with pytest.raises(BadSource, match="masks, does not exist"):
