@@ -96,7 +96,7 @@ def make_step(
         (total, losses), grads = jax.value_and_grad(loss, has_aux=True)(
             state.trained, state.fixed, state.step, key, batch
         )
-        metrics = Metrics(losses, total, optax.global_norm(grads))
+        metrics = Metrics(losses, total, optax.tree.norm(grads))
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
         ema = _average(state.ema, trained, state.step, recipe.ema)

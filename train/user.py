@@ -5,6 +5,7 @@ without a click, SAM's paper, appendix A.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -85,35 +86,31 @@ def ask(
 
     def asked() -> tuple[ObjectAnswer, Losses]:
         prompts = _first_prompts(first_key, user, masks, model.config.mask_size)
-        without_mask = replace(prompts, mask=prompts.mask[:0], has_mask=prompts.has_mask[:0])
-        answer, losses = predict(without_mask)
-        if not _rounds(user.prompting):
-            return answer, losses
-        return jax.lax.cond(
-            user.corrected, correct, lambda _, *found: found, prompts, answer, losses
+        nothing = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(predict, prompts)
         )
+        clicks = jnp.append(False, _click_rounds(order_key, user.prompting))
+        numbers = jnp.arange(len(clicks))
+        slots = _FIRST - 1 + clicks.cumsum()
+        keys = jax.random.split(click_key, len(clicks))
 
-    def correct(
-        prompts: Prompts, answer: ObjectAnswer, losses: Losses
-    ) -> tuple[ObjectAnswer, Losses]:
-        def one(carry: tuple, scanned: tuple) -> tuple[tuple, None]:
-            prompts, answer, losses = carry
-            key, slot, clicks = scanned
-            prompts = _correct(key, user, prompts, answer.logits, masks, slot, clicks)
-            answer, more = predict(prompts)
-            return (prompts, answer, jax.tree.map(jnp.add, losses, more)), None
+        # One loop for the first answer and those after it: the decoder is compiled once.
+        def answers(carry: tuple, scanned: tuple) -> tuple[tuple, None]:
+            number, slot, clicks, key = scanned
 
-        # Where nothing was asked, the explicit word for that goes when there is a click.
-        nothing = prompts.labels[:, :_FIRST] == NOT_A_POINT
-        labels = prompts.labels.at[:, :_FIRST].set(
-            jnp.where(nothing, PAD, prompts.labels[:, :_FIRST])
-        )
-        clicks = _click_rounds(order_key, user.prompting)
-        keys = jax.random.split(click_key, _rounds(user.prompting))
+            def again() -> tuple:
+                prompts, answer, losses = carry
+                corrected = _correct(key, user, prompts, answer.logits, masks, slot, clicks)
+                prompts = jax.tree.map(partial(jnp.where, number > 0), corrected, prompts)
+                answer, more = predict(prompts)
+                return prompts, answer, jax.tree.map(jnp.add, losses, more)
+
+            return jax.lax.cond((number == 0) | user.corrected, again, lambda: carry), None
+
         (_, answer, losses), _ = jax.lax.scan(
-            jax.checkpoint(one) if user.remat else one,
-            (replace(prompts, labels=labels), answer, losses),
-            (keys, _FIRST - 1 + clicks.cumsum(), clicks),
+            jax.checkpoint(answers) if user.remat else answers,
+            (prompts, *nothing),
+            (numbers, slots, clicks, keys),
         )
         return answer, losses
 
@@ -130,15 +127,11 @@ def shrink(masks: Bool[Array, "n H W"], stride: int) -> Bool[Array, "n h w"]:
     return masks.reshape(n, h // stride, stride, w // stride, stride).mean((2, 4)) > 0.5
 
 
-def _rounds(prompting: Prompting) -> int:
-    return prompting.corrections + prompting.mask_only
-
-
 def _click_rounds(key: PRNGKeyArray, prompting: Prompting) -> Bool[Array, " r"]:
-    """Which rounds add a click. Of those that do not, one is the last, the others are anywhere."""
+    """Which corrections add a click. Of those that do not, one is last, the others are anywhere."""
     if not prompting.mask_only:
         return jnp.ones(prompting.corrections, bool)
-    early = jnp.arange(_rounds(prompting) - 1) >= prompting.mask_only - 1
+    early = jnp.arange(prompting.corrections + prompting.mask_only - 1) >= prompting.mask_only - 1
     return jnp.append(jax.random.permutation(key, early), False)
 
 
@@ -170,12 +163,15 @@ def _correct(
     """The answer as mask prompt, and a click in `slot` where it is wrong, if the round has one."""
     n = masks.shape[0]
     truth_key, point_key = jax.random.split(key)
+    # Where nothing was asked, the explicit word for that goes when there is a click.
+    first = prompts.labels[:, :_FIRST]
+    labels = prompts.labels.at[:, :_FIRST].set(jnp.where(first == NOT_A_POINT, PAD, first))
     predicted = bilinear(jax.lax.stop_gradient(logits), *masks.shape[1:]) > 0
     anywhere = jax.random.uniform(truth_key, (n, 1, 1)) < user.prompting.from_truth
-    points, labels = click_on_error(point_key, masks, predicted & ~anywhere)
+    point, label = click_on_error(point_key, masks, predicted & ~anywhere)
     return Prompts(
-        points=prompts.points.at[:, slot].set(jnp.where(clicks, points, prompts.points[:, slot])),
-        labels=prompts.labels.at[:, slot].set(jnp.where(clicks, labels, prompts.labels[:, slot])),
+        points=prompts.points.at[:, slot].set(jnp.where(clicks, point, prompts.points[:, slot])),
+        labels=labels.at[:, slot].set(jnp.where(clicks, label, labels[:, slot])),
         mask=logits[..., None],
         has_mask=jnp.ones(n, bool),
     )

@@ -1,0 +1,33 @@
+"""The small model of the demo: pictures and clips of the synthetic world, after nano_images.
+
+Command:   python -m train nano
+           python -m convert runs/nano sam_jax/weights/sam2.1-hiera-nano.safetensors
+Hardware:  CPU, or any GPU.
+Time:      see docs/training.md.
+"""
+
+from dataclasses import replace
+
+from configs.nano_images import config as nano_images
+from train.config import Evaluation, LossWeights, Prompting, Source, Stream
+
+_WORLD = Source(kind="synthetic")
+
+config = replace(
+    nano_images,
+    start="runs/nano_images",
+    folder="runs/nano",
+    steps=4000,
+    videos=Stream(
+        source=_WORLD,
+        batch=2,
+        frames=5,
+        objects=3,
+        reverse=0.5,
+        prompts=Prompting(corrections=1, corrected_frames=1, first_frames=1),
+    ),
+    image_share=0.5,
+    losses=LossWeights(stride=4),
+    evaluation=Evaluation(images=_WORLD, videos=_WORLD, samples=50, frames=8),
+    frozen=(),
+)
