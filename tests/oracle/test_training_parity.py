@@ -241,5 +241,6 @@ def test_a_clip_costs_what_it_costs_officially(
     assert len(wanted) > 150
     scale = np.sqrt(sum(np.sum(np.square(x)) for x in wanted.values()))
     error = np.sqrt(sum(np.sum((flatten(grads)[p] - x) ** 2) for p, x in wanted.items()))
-    print('LOOK', len(wanted), error / scale, scale)
-    assert error < 1e-2 * scale
+    # Seen: 1.4e-3 with masks, where more is read from memories that are rounded to bfloat16 here;
+    # 1.3e-5 with clicks.
+    assert error < (1e-2 if by_mask else 1e-4) * scale
