@@ -15,7 +15,7 @@ import tyro
 from convert import sam1
 from sam_jax import config as config_json
 from sam_jax import models
-from sam_jax.checkpoint import detect, hf_config, native, strict, torch_file
+from sam_jax.checkpoint import detect, hf_config, native, run_folder, strict, torch_file
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import to_official
@@ -59,6 +59,8 @@ class Arguments:
     to: Annotated[Target | None, tyro.conf.arg(metavar="native|official|hf")] = None
     # Replace OUT if it exists.
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    # Native only: store 16-bit floats, which makes half the file. They are float32 again when read.
+    half: tyro.conf.FlagCreatePairsOff[bool] = False
     # JSON file with the config of a model that is none of the released ones.
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
 
@@ -74,12 +76,18 @@ def convert(arguments: Arguments) -> str:
     output = arguments.output
     target = arguments.to or _target(output)
     _check_output(output, target, overwrite=arguments.overwrite)
+    if arguments.half and target != "native":
+        raise CheckpointError(f"--half is for native files, and {output} would be {target}")
     given = None
     if arguments.config is not None:
         given = config_json.from_json(arguments.config.read_text("utf-8"))
     found = detect.read(locate(arguments.source), config=given)
     params = strict.flatten(strict.merge(_expected(found.config), found.params, arguments.source))
-    _write(output, target, found.config, params)
+    if arguments.half:
+        params = {path: array.astype(np.float16) for path, array in params.items()}
+    source = locate(arguments.source)
+    notes = run_folder.notes(source) if run_folder.is_run_folder(source) else {}
+    _write(output, target, found.config, params, notes)
     count = sum(math.prod(array.shape) for array in params.values())
     obstacle = hf_config.obstacle(found.config) if target == "hf" else None
     return (
@@ -132,9 +140,15 @@ def _expected(config: Config) -> Mapping[str, Any]:
     return models.abstract_params(models.build(config))
 
 
-def _write(output: Path, target: Target, config: Config, params: dict[str, np.ndarray]) -> None:
+def _write(
+    output: Path,
+    target: Target,
+    config: Config,
+    params: dict[str, np.ndarray],
+    notes: Mapping[str, str],
+) -> None:
     if target == "native":
-        native.write(output, config, params)
+        native.write(output, config, params, notes)
         return
     official = to_official(params, config)
     if target == "official" and _suffix(output) in _PYTORCH:

@@ -79,16 +79,19 @@ def read_config(path: str | Path, metadata: Mapping[str, str]) -> Config:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def write(path: str | Path, config: Config, params: Mapping[str, Any]) -> None:
+def write(
+    path: str | Path, config: Config, params: Mapping[str, Any], notes: Mapping[str, str] = {}
+) -> None:
     """Write a native file.
 
     Args:
       path: usually ends in .safetensors.
       config: describes the model.
-      params: our paths joined with "/" -> arrays.
+      params: our paths joined with "/" -> arrays; 16-bit ones become float32 when they are read.
+      notes: more metadata, for people.
 
     Raises:
       ValueError: the file cannot be written, or the disk is full.
     """
-    metadata = {"sam_jax": _VERSION, "config": config_json.to_json(config)}
+    metadata = {**notes, "sam_jax": _VERSION, "config": config_json.to_json(config)}
     write_safetensors(path, params, metadata)

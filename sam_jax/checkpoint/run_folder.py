@@ -56,6 +56,16 @@ def merge_lora(flat: Mapping[str, Any], scale: float) -> dict[str, Any]:
     return merged
 
 
+def notes(folder: str | Path) -> dict[str, str]:
+    """How the weights of a run came about: its recipe, and what its last evaluation found. JSON."""
+    folder, found = Path(folder), {}
+    with contextlib.suppress(OSError):
+        found["recipe"] = (folder / "recipe.json").read_text("utf-8")
+    with contextlib.suppress(OSError, IndexError):
+        found["scores"] = (folder / "scores.jsonl").read_text("utf-8").splitlines()[-1]
+    return found
+
+
 def is_run_folder(folder: Path) -> bool:
     return (folder / MODEL).is_file() or (folder / CHECKPOINTS).is_dir()
 

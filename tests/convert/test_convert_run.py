@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from safetensors import safe_open
 
 import sam_jax
 from convert import __main__ as cli
@@ -64,6 +65,25 @@ def test_into_a_pytorch_file(run: Path, tmp_path: Path, params: Any) -> None:
     assert back.keys() == params.keys()
     for name, x in back.items():
         np.testing.assert_array_equal(x, params[name], err_msg=name)
+
+
+def test_halves_are_half_as_large_and_say_where_they_are_from(
+    run: Path, tmp_path: Path, params: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "recipe.json").write_text('{"steps": 5}')
+    (run / "scores.jsonl").write_text('{"step": 3}\n{"step": 5}\n')
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    convert(run, whole)
+    convert(run, half, "--half")
+    assert half.stat().st_size < 0.51 * whole.stat().st_size
+    for name, x in strict.flatten(sam_jax.load(half).params).items():
+        assert x.dtype == jnp.float32
+        np.testing.assert_array_equal(x, params[name].astype(np.float16), err_msg=name)
+    with safe_open(half, "numpy") as file:
+        assert json.loads(file.metadata()["recipe"]) == {"steps": 5}
+        assert json.loads(file.metadata()["scores"]) == {"step": 5}
+    assert cli.main([str(run), str(tmp_path / "half.pt"), "--half"]) == 1
+    assert "--half is for native files" in capsys.readouterr().err
 
 
 def test_an_unfinished_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
