@@ -8,14 +8,15 @@ several times as long as those of plain products, which a short clip has the mem
         jax.grad(loss)(params)
 """
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import reduce
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from sam_jax.models.layers import Linear, Upsample2x
 from sam_jax.models.memory_attention import RopeAttention
@@ -62,25 +63,31 @@ _dot.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _dot_backward)
 @jax.custom_vjp
 def _depthwise(x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"]) -> Array:
     """A depthwise convolution that keeps the size, as shifted multiply-adds."""
-    return sum(part * kernel[i, j, 0] for i, j, part in _shifted(x, kernel.shape[0]))
-
-
-def _shifted(x: Float[Array, "n h w c"], size: int) -> Iterator[tuple[int, int, Array]]:
-    """Every neighbour of every place."""
     h, w = x.shape[1:3]
-    around = size // 2
-    padded = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
-    for i in range(size):
-        for j in range(size):
-            yield i, j, padded[:, i : i + h, j : j + w]
+    x = _padded(x, kernel)
+    parts = (x[:, i : i + h, j : j + w] * kernel[i, j, 0] for i, j in np.ndindex(kernel.shape[:2]))
+    return reduce(jnp.add, parts)
+
+
+def _padded(x: Float[Array, "n h w c"], kernel: Float[Array, "k k 1 c"]) -> Array:
+    around = kernel.shape[0] // 2
+    return jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
 
 
 def _depthwise_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
-    """The same loop, backwards: jax would add up a padded array for each shift."""
+    """Shifted products again: jax would add up a padded array for each shift.
+
+    The kernel's sums are a loop, which takes a quarter of the time that they take side by side.
+    """
     x, kernel = saved
-    size = kernel.shape[0]
-    of_kernel = [(part * grad).sum((0, 1, 2)) for _, _, part in _shifted(x, size)]
-    return _depthwise(grad, kernel[::-1, ::-1]), jnp.stack(of_kernel).reshape(kernel.shape)
+    x, shifts = _padded(x, kernel), jnp.array(list(np.ndindex(kernel.shape[:2])))
+
+    def of_shift(shift: Int[Array, " 2"]) -> Float[Array, " c"]:
+        part = jax.lax.dynamic_slice(x, (0, *shift, 0), grad.shape)
+        return (part * grad).sum((0, 1, 2))
+
+    of_kernel = jax.lax.map(of_shift, shifts)
+    return _depthwise(grad, kernel[::-1, ::-1]), of_kernel.reshape(kernel.shape)
 
 
 _depthwise.defvjp(lambda x, kernel: (_depthwise(x, kernel), (x, kernel)), _depthwise_backward)
