@@ -18,20 +18,28 @@ Case = dict[str, Any]
 _TURN = 0.3  # seconds; a short call is repeated, or its turn times the caches the other side left
 
 
-def serve(prepare: Callable[[Case], Callable[[], object]]) -> None:
+def resident_mb() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def serve(
+    prepare: Callable[[Case], Callable[[], object]], peak_mb: Callable[[], float] = resident_mb
+) -> None:
     """Answer requests until standard input closes.
 
     Args:
       prepare: builds a case (loading and compiling) and returns what one repetition calls; that
         call must block until its result exists.
+      peak_mb: peak memory of the device that is measured.
     """
     run: Callable[[], object] | None = None
     for line in sys.stdin:
         request = json.loads(line)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         if request["do"] == "prepare":
             run = prepare(request["case"])
-            answer = {"seconds": time.perf_counter() - started}
+            count, answer = 1, {"seconds": time.perf_counter() - started}
             run()  # the first call touches its memory for the first time
         else:
             assert run is not None
@@ -40,7 +48,8 @@ def serve(prepare: Callable[[Case], Callable[[], object]]) -> None:
                 run()
                 count += 1
             answer = {"seconds": (time.perf_counter() - started) / count}
-        answer["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        answer["cpu_seconds"] = (time.process_time() - worked) / count
+        answer["peak_mb"] = peak_mb()
         print(json.dumps(answer), flush=True)
 
 
