@@ -8,9 +8,9 @@ from typing import Literal, overload
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from train.clips import make_clip
+from train.data.reading import Masks
 from train.data.video import Video
-from train.synthetic import make_scene, photo_textures
+from train.world.scene import make_clip
 
 Split = Literal["train", "test"]
 _SEEDS: dict[Split, int] = {"train": 0, "test": 1}
@@ -21,16 +21,11 @@ def paint(
     split: Split, index: int, *, frames: int, size: int
 ) -> tuple[UInt8[np.ndarray, "t h w 3"], Sequence[Mapping[int, Bool[np.ndarray, "h w"]]]]:
     """Frames of scene `index`, and of each frame the masks of what can be asked for, by id."""
-    textures = photo_textures()
     for attempt in range(100):
-        rng = np.random.default_rng((_SEEDS[split], index, attempt))
-        if frames == 1:
-            clip = [make_scene(rng, size, textures)]
-        else:
-            clip = make_clip(rng, frames, size, textures)
+        clip = make_clip(np.random.default_rng((_SEEDS[split], index, attempt)), frames, size)
         if targets := clip[0].targets():
             images = np.stack([scene.image for scene in clip])
-            return images, [{i: scene.mask(i) for i in targets} for scene in clip]
+            return images, [Masks(targets, scene.mask) for scene in clip]
     raise AssertionError(f"no scene with anything in it for {split} {index}")
 
 

@@ -1,11 +1,10 @@
-"""Outlines of the synthetic world: closed curves in a unit frame, and things made of parts.
+"""Outlines of the synthetic world: closed curves in a unit frame.
 
 An outline is a list of `(polygon [k 2], filled)`, painted in order; a hole is not filled. Its frame
 has x to the right, y down, and reaches from about -1 to 1.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,6 +87,29 @@ def ear(rng: np.random.Generator) -> Outline:
     return [(np.array([[-1, 1], [tip - 0.1, -1], [tip + 0.1, -1], [1, 1]]), True)]
 
 
+def limb(rng: np.random.Generator) -> Outline:
+    """An upright rounded bar, thinner at its lower end: arms, legs, links."""
+    t = np.linspace(0, np.pi, 16)
+    cap = np.stack([np.cos(t), np.sin(t)], 1)
+    low, tall = rng.uniform(0.5, 0.95), rng.uniform(0.08, 0.3)
+    upper = cap * (1, -tall) + (0, tall - 1)
+    lower = cap[::-1] * (low, tall) + (0, 1 - tall)
+    return [(np.concatenate([upper, lower]), True)]
+
+
+def wire(rng: np.random.Generator) -> Outline:
+    """A thin winding line: cables, strings, twigs."""
+    x = np.linspace(-1, 1, 48)
+    bends = rng.uniform(1, 5)
+    y = rng.uniform(0.1, 0.5) * np.sin(bends * x + rng.uniform(0, 2 * np.pi))
+    y -= y.mean()
+    slope = np.gradient(y, x)
+    across = np.stack([-slope, np.ones_like(x)], 1) / np.hypot(slope, 1)[:, None]
+    line, width = np.stack([x, y], 1), rng.uniform(0.015, 0.045)
+    edges = line + width * across, (line - width * across)[::-1]
+    return [(np.concatenate(edges), True)]
+
+
 OUTLINES: dict[str, Callable[[np.random.Generator], Outline]] = {
     "ellipse": ellipse,
     "blob": blob,
@@ -99,86 +121,6 @@ OUTLINES: dict[str, Callable[[np.random.Generator], Outline]] = {
     "stick": stick,
     "vessel": vessel,
     "ear": ear,
+    "limb": limb,
+    "wire": wire,
 }
-
-
-@dataclass(frozen=True)
-class Thing:
-    """An outline and its parts.
-
-    Attributes:
-      at: centre in the frame of what it is a part of.
-      size: half width and half height there.
-      under: painted before the body and reaching out of it; else after it and clipped to it.
-      like: how much its colour is the body's, 0..1.
-    """
-
-    outline: str
-    at: tuple[float, float] = (0, 0)
-    size: tuple[float, float] = (1, 1)
-    under: bool = False
-    like: float = 0.0
-    parts: tuple["Thing", ...] = ()
-
-
-_COFFEE = Thing("ellipse", (0, 0.12), (0.8, 0.75), like=0.2)
-_OPENING = Thing("ellipse", (0, 0.05), (0.9, 0.87), like=0.6, parts=(_COFFEE,))
-_EYE = Thing("ellipse", (0, 0), (0.55, 0.9))
-_WHEEL = Thing("ellipse", (0, 0), (0.6, 0.6), parts=(Thing("ellipse", (0, 0), (0.3, 0.3)),))
-THINGS = (
-    Thing(
-        "vessel",
-        parts=(
-            Thing("arc", (-0.95, 0), (0.5, 0.45), under=True, like=1),
-            Thing("ellipse", (0, -0.6), (1, 0.4), like=0.4, parts=(_OPENING,)),
-        ),
-    ),
-    Thing("ellipse", parts=(Thing("ellipse", (0, -0.03), (0.65, 0.65), like=0.8),)),
-    Thing(
-        "blob",
-        size=(1, 0.9),
-        parts=(
-            Thing("ear", (-0.6, -0.85), (0.3, 0.4), under=True, like=1),
-            Thing("ear", (0.6, -0.85), (0.3, 0.4), under=True, like=1),
-            Thing("ellipse", (-0.4, -0.2), (0.17, 0.13), parts=(_EYE,)),
-            Thing("ellipse", (0.4, -0.2), (0.17, 0.13), parts=(_EYE,)),
-            Thing("polygon", (0, 0.3), (0.14, 0.1)),
-        ),
-    ),
-    Thing(
-        "box",
-        size=(1, 0.45),
-        parts=(
-            Thing("ellipse", (-0.6, 0.95), (0.22, 0.5), under=True, parts=(_WHEEL,)),
-            Thing("ellipse", (0.6, 0.95), (0.22, 0.5), under=True, parts=(_WHEEL,)),
-            Thing("box", (0, -1.2), (0.5, 0.6), under=True, like=1),
-            Thing("box", (-0.4, -0.3), (0.25, 0.4)),
-        ),
-    ),
-)
-
-
-def random_thing(rng: np.random.Generator, depth: int = 2) -> Thing:
-    """A named thing with jittered parts, or an outline with parts at random."""
-    if depth == 2 and rng.random() < 0.35:
-        return _jitter(rng, THINGS[rng.integers(len(THINGS))])
-    names = list(OUTLINES)
-    parts = []
-    if depth and rng.random() < 0.55:
-        for _ in range(rng.integers(1, 4)):
-            part = random_thing(rng, depth - 1)
-            under = bool(rng.random() < 0.35)
-            angle, far = rng.uniform(0, 2 * np.pi), 0.95 if under else rng.choice([0.05, 0.5])
-            at = (far * np.cos(angle), far * np.sin(angle))
-            size = rng.uniform(0.2, 0.55 if far > 0.1 else 0.85) * rng.uniform(0.75, 1.25, 2)
-            like = float(rng.choice([0, 0.6, 1]))
-            parts.append(Thing(part.outline, at, tuple(size), under, like, part.parts))
-    chance = np.array([3, 4, 3, 2, 0.7, 1, 1, 2.5, 1, 0.5])
-    return Thing(names[rng.choice(len(names), p=chance / chance.sum())], parts=tuple(parts))
-
-
-def _jitter(rng: np.random.Generator, thing: Thing) -> Thing:
-    kept = [_jitter(rng, part) for part in thing.parts if rng.random() < 0.85]
-    at = tuple(np.asarray(thing.at) + rng.normal(0, 0.04, 2))
-    size = tuple(np.asarray(thing.size) * rng.uniform(0.8, 1.2, 2))
-    return Thing(thing.outline, at, size, thing.under, thing.like, tuple(kept))
