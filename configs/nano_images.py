@@ -33,5 +33,4 @@ config = Recipe(
     frozen=(r"^memory_", r"^maskmem_", r"^no_obj", r"^no_mem_pos", r"^obj_ptr", r"^mask_downsample"),
     ema=0.998,
     dtype="float32",
-    remat="none",
 )

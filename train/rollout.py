@@ -163,5 +163,7 @@ def _clip(
 
     remat = frames[0].remat
     scanned = order, jax.tree.map(lambda x: x[order], frames)
-    _, losses = jax.lax.scan(jax.checkpoint(frame) if remat else frame, state, scanned)
+    _, losses = jax.lax.scan(
+        jax.checkpoint(frame, prevent_cse=False) if remat else frame, state, scanned
+    )
     return jax.tree.map(lambda x: x.sum(0), losses)

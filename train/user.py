@@ -108,7 +108,7 @@ def ask(
             return jax.lax.cond((number == 0) | user.corrected, again, lambda: carry), None
 
         (_, answer, losses), _ = jax.lax.scan(
-            jax.checkpoint(answers) if user.remat else answers,
+            jax.checkpoint(answers, prevent_cse=False) if user.remat else answers,
             (prompts, *nothing),
             (numbers, slots, clicks, keys),
         )
