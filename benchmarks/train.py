@@ -5,10 +5,11 @@
 
 A step is the forward pass with a simulated user, the losses, the backward pass and AdamW. Both
 sides are separate processes with the same weights, batch, prompting, cores and allocator, and take
-turns of one step. Compilation is not in the steps. The ratio is ours by peer in steps/s: above 1
-sam_jax is faster. On a busy machine `--threads 1` and the ratio of CPU seconds say more: threads
-of the peer wait for one another at every operation. "waiting" is the part of the time that our
-steps wait for the loader, which paints clips of the synthetic world on the way.
+turns of one step. Compilation is not in the steps. As in recipes, ours computes frames again on the
+way back and the peer stores them. The ratio is ours by peer in steps/s: above 1 sam_jax is faster.
+On a busy machine `--threads 1` and the CPU seconds say more: threads of the peer wait for one
+another at every operation. "waiting" is the part of the time that our steps wait for the loader,
+which paints clips of the synthetic world on the way.
 
 On an accelerator the same command trains there: the peer too if its torch has CUDA, else only ours.
 """
@@ -164,6 +165,7 @@ def main() -> None:
                     "folder": folder,
                 }
                 rows.append(measure(case, options, with_peer, progress).cells())
+                progress.console.print(" | ".join(rows[-1]), soft_wrap=True)
     note = (
         f"{device}, Python {sys.version.split()[0]}, jax {jax.__version__}, {options.threads} "
         f"threads, {'tcmalloc' if allocator() else 'default malloc'} on both sides, median of "

@@ -20,7 +20,7 @@ from train.types import Batch
 
 
 def recipe_of(case: Case) -> Recipe:
-    """The official losses and optimiser; nothing is computed twice to save memory."""
+    """The official losses and optimiser; all else as recipes have it."""
     name, shape = case["batch"], SHAPES[case["batch"]]
     stream = Stream(
         source=Source(kind="synthetic"),
@@ -36,7 +36,6 @@ def recipe_of(case: Case) -> Recipe:
         images=stream if name == "images" else None,
         videos=stream if name == "videos" else None,
         dtype=case["dtype"],
-        remat="none",
     )
 
 
