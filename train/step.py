@@ -98,7 +98,7 @@ def make_step(
         )
         metrics = Metrics(losses, total, optax.tree.norm(grads))
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.trained)
-        trained = optax.apply_updates(state.trained, updates)
+        trained = jax.tree.map(jnp.add, state.trained, updates)
         ema = _average(state.ema, trained, state.step, recipe.ema)
         return TrainState(trained, state.fixed, ema, optimizer_state, state.step + 1), metrics
 
