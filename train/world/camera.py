@@ -2,20 +2,18 @@
 
 import functools
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int8, UInt8
 from PIL import Image, ImageChops, ImageFilter
 
+from train.world.motion import Ripple
 from train.world.paint import Sprite
 from train.world.texture import direction
 
 _CELL = 20  # pixels, of the mesh that bends a rippled sprite
 _NOISE = 512  # side of the stored noise
-
-Bend = Callable[[np.ndarray], np.ndarray]  # points of a sprite [n 2] to where it is looked at
 
 
 class Frame:
@@ -50,31 +48,27 @@ class Frame:
         self,
         sprite: Sprite,
         matrix: Float[np.ndarray, "3 3"],
-        bend: Bend | None,
+        bend: Ripple | None,
         smear: Float[np.ndarray, "2"],
     ) -> None:
         """Put a sprite over what is there; arguments as of `Frame`, in painted pixels."""
         moved = matrix @ np.array([[1, 0, sprite.corner[0]], [0, 1, sprite.corner[1]], [0, 0, 1]])
-        local = None
-        if bend is not None:
-            corner = np.asarray(sprite.corner)
-            local = lambda p: bend(p + corner) - corner  # noqa: E731
         h, w = sprite.layers.shape
         border = np.array([[0, 0], [w, 0], [0, h], [w, h]], float)
-        if local is not None:
-            out = np.abs(local(border) - border).max() + 0.1 * max(h, w)
-            border += np.sign(border - 1) * out
+        if bend is not None:  # it may reach out by that much
+            bend = bend.seen_from(sprite.corner)
+            border += (2 * np.sign(border) - 1) * bend.height
         spread = border @ moved[:2, :2].T + moved[:2, 2]
         edge = np.ceil(np.abs(smear) / 2)
         low = np.floor(np.maximum(spread.min(0) - edge, -edge)).astype(int)
         high = np.ceil(np.minimum(spread.max(0) + edge, self.size + edge)).astype(int)
         if (high <= low).any():
             return
-        paint = _warp(sprite.paint, moved, (low, high), local)
+        paint = _warp(sprite.paint, moved, (low, high), bend)
         if sprite.only is not None:
             seen = (paint[..., 3] > 127) * np.uint8(sprite.only)
         else:
-            seen = _warp(sprite.layers, moved, (low, high), local)
+            seen = _warp(sprite.layers, moved, (low, high), bend)
         paint = _smear(paint, smear)
         inside = np.maximum(low, 0), np.minimum(high, self.size)
         if (inside[1] <= inside[0]).any():
@@ -82,10 +76,13 @@ class Frame:
         crop = tuple(slice(inside[0][i] - low[i], inside[1][i] - low[i]) for i in (1, 0))
         there = tuple(slice(inside[0][i], inside[1][i]) for i in (1, 0))
         paint, seen = paint[crop], seen[crop]
-        # (256 - alpha) / 256: a uint16 shift, whose error is below one grey value.
-        through = (256 - paint[..., 3:].astype(np.uint16) - (paint[..., 3:] >> 7)).astype(np.uint16)
-        below = (self.colours[there] * through) >> 8
-        self.colours[there] = np.minimum(below + paint[..., :3], 255)
+        # By 256 - alpha and a shift: whole below alpha 0, nothing below 255, never too bright.
+        through = 256 - paint[..., 3].astype(np.uint16)
+        through -= paint[..., 3] >> 7
+        below = self.colours[there] * through[..., None]
+        below >>= 8
+        below += paint[..., :3]
+        self.colours[there] = below
         np.copyto(self.layers[there], seen, where=seen > 0)
 
 
@@ -184,7 +181,10 @@ def _smear(image: np.ndarray, way: np.ndarray) -> np.ndarray:
 
 
 def _warp(
-    pixels: np.ndarray, matrix: np.ndarray, window: tuple[np.ndarray, np.ndarray], bend: Bend | None
+    pixels: np.ndarray,
+    matrix: np.ndarray,
+    window: tuple[np.ndarray, np.ndarray],
+    bend: Ripple | None,
 ) -> np.ndarray:
     """Where a matrix puts pixels, in a window of the frame; 0 where there are none.
 
@@ -198,7 +198,7 @@ def _warp(
     w, h = (int(n) for n in high - low)
     back = np.linalg.inv(matrix)
     # Colours go as CMYK: Pillow would weigh those of RGBA by the fourth channel once more.
-    mode = {2: "L", 3: "RGB"}[pixels.ndim] if pixels.shape[-1] != 4 or pixels.ndim == 2 else "CMYK"
+    mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "CMYK"}[pixels.shape[2]]
     image = Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
     if bend is None:
         back[:2, 2] += back[:2, :2] @ low

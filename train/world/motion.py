@@ -1,6 +1,5 @@
 """How things of the synthetic world move: paths, joints, ripples; [3 3] matrices, xy, pixels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,10 +44,17 @@ class Ripple:
     phase: Float[np.ndarray, "2"]
     speed: float
 
-    def at(self, frame: int) -> Callable[[np.ndarray], np.ndarray]:
-        """From points [n 2] to those of the sprite that are seen there."""
-        phase = self.phase + self.speed * frame
-        return lambda p: p + self.height * np.sin(p @ self.waves.T + phase)
+    def __call__(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """From points to those of the sprite that are seen there, at t = 0."""
+        return points + self.height * np.sin(points @ self.waves.T + self.phase)
+
+    def at(self, frame: int) -> "Ripple":
+        """With that frame as t = 0."""
+        return replace(self, phase=self.phase + self.speed * frame)
+
+    def seen_from(self, corner: tuple[int, int]) -> "Ripple":
+        """The same for points and a sprite that are counted from a corner xy."""
+        return replace(self, phase=self.phase + self.waves @ corner)
 
 
 @dataclass(frozen=True)

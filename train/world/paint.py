@@ -188,21 +188,27 @@ class Painter:
         high = np.minimum(points.max(0) + edge + 1, 1.5 * size).astype(int)
         w, h = np.maximum(high - low, 1)
         canvas, layers = np.zeros((h, w, 4), np.float32), np.zeros((h, w), np.uint8)
+        windows = {-1: (low, np.add(low, (w, h)))}
         covers: dict[int, np.ndarray] = {}
         for shape in shapes:
-            cover = _coverage(shape.polygons, low, (h, w))
-            if shape.within is not None:
-                cover = np.minimum(cover, covers[shape.within])
-            covers[shape.layer] = cover
-            rows, columns = np.nonzero(cover.any(1))[0], np.nonzero(cover.any(0))[0]
-            if not len(rows):
+            points = np.concatenate([p for p, _ in shape.polygons])
+            bounds = windows[-1 if shape.within is None else shape.within]
+            first = np.maximum(points.min(0) - 1, bounds[0]).astype(int)
+            last = np.minimum(points.max(0) + 2, bounds[1]).astype(int)
+            windows[shape.layer] = first, np.maximum(last, first)
+            if (last <= first).any():
                 continue
-            crop = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            alpha = cover[crop]
-            paint = self._texture(shape, np.add(low, (columns[0], rows[0])), alpha)
+            alpha = _coverage(shape.polygons, first, last)
+            if shape.within is not None:
+                alpha = np.minimum(alpha, covers[shape.within][_slices(bounds[0], first, last)])
+            covers[shape.layer] = alpha
+            crop = _slices(low, first, last)
+            paint = self._texture(shape, first, alpha)
+            paint *= alpha[..., None]
             below = canvas[crop]
-            below *= 1 - alpha[..., None]
-            below[..., :3] += paint * alpha[..., None]
+            if shape is not shapes[0]:
+                below *= 1 - alpha[..., None]
+            below[..., :3] += paint
             below[..., 3] += alpha
             layers[crop][alpha > 0.5] = shape.layer
         if cast:  # under everything that is painted already
@@ -226,13 +232,13 @@ class Painter:
         u, v = a * x + b * y, c * x + d * y
         cells = 12 * max(h, w) / self.size + 1
         paint = texture.fill(rng, u, v, shape.colour, light=self.light, cells=cells)
-        if min(h, w) > 12 and rng.random() < 0.5:  # relief: the border faces or avoids the light
+        if min(h, w) > 16 and rng.random() < 0.5:  # relief: the border faces or avoids the light
             soft = texture.blur(alpha, rng.uniform(1, 5))
             dy, dx = np.gradient(soft)
             relief = np.float32(rng.normal(0, 2)) * (dx * self.light[0] + dy * self.light[1])
             relief += np.float32(rng.normal(0, 0.25)) * (1 - soft)
             paint *= (1 + relief)[..., None]
-        for _ in range(rng.choice([0, 0, 0, 1, 2])):
+        for _ in range(rng.choice([0, 0, 0, 1, 2]) if min(h, w) > 16 else 0):
             at = rng.uniform(-0.8, 0.8, 2).astype(np.float32)
             wide = rng.uniform(0.03, 0.3, 2).astype(np.float32)
             glow = np.exp(-(((u - at[0]) / wide[0]) ** 2) - ((v - at[1]) / wide[1]) ** 2)
@@ -241,14 +247,19 @@ class Painter:
         return np.clip(paint, 0, 1, out=paint)
 
 
-def _coverage(polygons: Outline, corner: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
-    """Antialiased coverage [h w] of polygons, in a window that begins at a corner xy."""
-    h, w = hw
-    image = Image.new("L", (2 * w, 2 * h))
+def _coverage(polygons: Outline, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Antialiased coverage [h w] of polygons, in a window from one xy to another."""
+    image = Image.new("L", tuple((2 * (last - first)).tolist()))
     draw = ImageDraw.Draw(image)
     for points, filled in polygons:
-        draw.polygon((2 * (points - corner)).ravel().tolist(), fill=255 * filled)
+        draw.polygon((2 * (points - first)).ravel().tolist(), fill=255 * filled)
     return np.asarray(image.reduce(2), np.float32) / np.float32(255)
+
+
+def _slices(origin: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[slice, slice]:
+    """A window between two xy, in an array that begins at the origin."""
+    (x0, y0), (x1, y1) = first - origin, last - origin
+    return slice(y0, y1), slice(x0, x1)
 
 
 def _bytes(colours: np.ndarray) -> np.ndarray:
