@@ -16,6 +16,7 @@ from train.world.outlines import OUTLINES, Outline
 from train.world.things import Joint, Thing
 
 _CAMOUFLAGE = 0.25  # how many things are about as bright as what is behind them
+_SPECK = 2.0  # pixels; parts whose half sizes are all below it are left out
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ class Painter:
                 if (part.place == "under") != under:
                     continue
                 inner, at = frame * part.size, centre + frame @ part.at
+                if np.abs(inner).max() < _SPECK:
+                    continue
                 on = piece
                 if part.joint:
                     on = _Piece(at + inner @ part.joint.at, part.joint, piece)

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageFilter
 
 _OCTAVES = 3
-_PLAIN = 300  # pixels; less than these show no texture
+_PLAIN = 400  # pixels; less than these show no texture
 
 
 @functools.cache

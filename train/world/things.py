@@ -231,7 +231,7 @@ _CHANCE |= {"stick": 2.5, "vessel": 1, "ear": 0.5, "limb": 0.8, "wire": 1.2}
 def random_thing(rng: np.random.Generator) -> Thing:
     """A named thing with jittered parts, or an outline with parts at random."""
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.22:
         return _jitter(rng, ARTICULATED[rng.integers(len(ARTICULATED))])
     if kind < 0.45:
         return _jitter(rng, RIGID[rng.integers(len(RIGID))])
