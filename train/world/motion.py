@@ -138,9 +138,9 @@ def excursion(rng: np.random.Generator, path: Path, middle: np.ndarray, size: in
       middle: of the picture, xy.
     """
     frames = len(path.turn)
-    ramp = rng.uniform(1, min(3, frames - 1))  # frames; in the first one it is where it was painted
-    start = rng.uniform(0, frames - 1 - ramp)
-    end = start + 2 * ramp + rng.uniform(1, 1 + frames / 2)
+    ramp = rng.uniform(1, 2)  # frames; in the first one it is where it was painted
+    start = rng.uniform(0, frames / 3)
+    end = start + 2 * ramp + rng.uniform(1, 1 + frames / 4)
     t = np.arange(frames)
     away = np.clip(np.minimum(t - start, end - t) / ramp, 0, 1)
     side = np.argmax(np.abs(path.centre - middle))
