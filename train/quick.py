@@ -4,12 +4,12 @@
 never holds all scores; a strided convolution is one. On CPU the gradients of these take
 several times as long as those of plain products, which a short clip has the memory for.
 
-    with quick_gradients():
-        jax.grad(loss)(params)
+    with quick_gradients(frames=4):
+        jax.grad(loss)(params)  # of clips of 4 frames
 """
 
 from contextlib import AbstractContextManager
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
@@ -24,15 +24,21 @@ from sam_jax.models.memory_encoder import DepthwiseConv
 from sam_jax.ops.position import rotate
 
 
-def quick_gradients() -> AbstractContextManager[None]:
-    """Trace what is inside with quick gradients."""
-    return nn.intercept_methods(_replace)
+def quick_gradients(frames: int) -> AbstractContextManager[None]:
+    """Trace what is inside with quick gradients.
+
+    Args:
+      frames: of the clips: all but one of them can be remembered, whatever room there is.
+    """
+    return nn.intercept_methods(partial(_replace, frames))
 
 
-def _replace(method: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+def _replace(
+    frames: int, method: Any, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+) -> Any:
     module = context.module
     if isinstance(module, RopeAttention) and context.method_name == "to_memory":
-        return _to_memory(module, *args)
+        return _to_memory(module, frames - 1, *args)
     if context.method_name == "__call__":
         if isinstance(module, DepthwiseConv):
             return _depthwise(args[0], module.kernel.astype(args[0].dtype)) + module.bias
@@ -121,13 +127,51 @@ def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs
     return _dot(neighbours, kernel.reshape(-1, out)) + module.get_variable("params", "bias")
 
 
-def _to_memory(module: RopeAttention, x: Array, memory: Any, tables: Any) -> Array:
-    """`RopeAttention.to_memory` with all scores at once."""
-    n, _, t, e = memory.maps.shape
+def _to_memory(module: RopeAttention, most: int, x: Array, memory: Any, tables: Any) -> Array:
+    """`RopeAttention.to_memory` with all scores at once, of slots that can hold something."""
+    # No matter in which order: what a slot holds knows its age.
+    held = jnp.argsort(~memory.maps_valid, axis=1)[:, :most]
+    maps, maps_pe = (
+        jnp.take_along_axis(m, held[..., None, None], 1) for m in (memory.maps, memory.maps_pe)
+    )
+    maps_valid = jnp.take_along_axis(memory.maps_valid, held, 1)
+    n, _, t, e = maps.shape
     q = rotate(module.q_proj(x), *tables) * module.dim**-0.5
-    keys = rotate(module.k_proj(memory.maps + memory.maps_pe), *tables).reshape(n, -1, module.dim)
+    keys = rotate(module.k_proj(maps + maps_pe), *tables).reshape(n, -1, module.dim)
     keys = jnp.concatenate([keys, module.k_proj(memory.pointers + memory.pointers_pe)], 1)
-    values = jnp.concatenate([memory.maps.reshape(n, -1, e), memory.pointers], 1)
-    valid = jnp.concatenate([jnp.repeat(memory.maps_valid, t, 1), memory.pointers_valid], 1)
-    scores = q @ keys.swapaxes(1, 2) + jnp.where(valid, 0, -1e30)[:, None]
-    return module.out_proj(module.v_proj(jax.nn.softmax(scores) @ values))
+    values = jnp.concatenate([maps.reshape(n, -1, e), memory.pointers], 1)
+    valid = jnp.concatenate([jnp.repeat(maps_valid, t, 1), memory.pointers_valid], 1)
+    out = _attend(q, keys, values, jnp.where(valid, 0, -1e30)[:, None])
+    return module.out_proj(module.v_proj(out))
+
+
+@jax.custom_vjp
+def _attend(
+    q: Float[Array, "n t d"],
+    keys: Float[Array, "n k d"],
+    values: Float[Array, "n k e"],
+    bias: Float[Array, "n 1 k"],
+) -> Float[Array, "n t e"]:
+    """softmax(q keys^T + bias) values; the bias gets no gradient."""
+    return _attend_forward(q, keys, values, bias)[0]
+
+
+def _attend_forward(q: Array, keys: Array, values: Array, bias: Array) -> tuple[Array, tuple]:
+    scores = q @ keys.swapaxes(1, 2) + bias
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    total = weights.sum(-1, keepdims=True)
+    out = (weights @ values) / total
+    return out, (q, keys, values, weights, total, out)
+
+
+def _attend_backward(saved: tuple, grad: Array) -> tuple[Array, Array, Array, None]:
+    """Divided where there are few columns, and with one pass over the scores less than jax's."""
+    q, keys, values, weights, total, out = saved
+    grad = grad / total
+    along = (grad * out).sum(-1, keepdims=True)
+    of_scores = weights * (grad @ values.swapaxes(1, 2) - along)
+    of_values = weights.swapaxes(1, 2) @ grad
+    return of_scores @ keys, of_scores.swapaxes(1, 2) @ q, of_values, None
+
+
+_attend.defvjp(_attend_forward, _attend_backward)

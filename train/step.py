@@ -73,11 +73,12 @@ def make_step(
         trained: Flat, fixed: Flat, step: Array, key: PRNGKeyArray, batch: Batch
     ) -> tuple[Array, Losses]:
         model = Model(params=join(trained, fixed, recipe.lora), module=module)
-        stream = recipe.images if batch.images.shape[0] == 1 else recipe.videos
+        frames = batch.images.shape[0]
+        stream = recipe.images if frames == 1 else recipe.videos
         assert stream is not None
         drop_key, key = jax.random.split(key)
         weights = recipe.losses
-        with quick_gradients() if jax.default_backend() == "cpu" else nullcontext():
+        with quick_gradients(frames) if jax.default_backend() == "cpu" else nullcontext():
             losses = rollout(
                 model,
                 encode(model, batch.images, drop_key),
