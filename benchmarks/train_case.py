@@ -19,7 +19,9 @@ class Shape:
 
     @property
     def text(self) -> str:
-        what = "pictures" if self.frames == 1 else f"clips of {self.frames} frames"
+        what = "picture" if self.frames == 1 else "clip"
+        what += "s" if self.clips > 1 else ""
+        what += f" of {self.frames} frames" if self.frames > 1 else ""
         return f"{self.clips} {what}, {self.objects} objects, 1 + {self.corrections} clicks"
 
 
