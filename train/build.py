@@ -61,6 +61,13 @@ class Build:
     frames: int = 8
     size: int = 256
 
+    def __post_init__(self) -> None:
+        least = {"shard": self.shard, "frames": self.frames, "size": self.size}
+        least |= {"samples": 1 if self.samples is None else self.samples}
+        for name, value in least.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
 
 def build(options: Build) -> dict[str, Any]:
     """Writes what is not there yet, and returns the manifest.

@@ -120,10 +120,16 @@ def ask(
 
 
 def shrink(masks: Bool[Array, "n H W"], stride: int) -> Bool[Array, "n h w"]:
-    """Masks at every so-many-th pixel: true where more than half of the pixels are."""
+    """Masks at every so-many-th pixel: true where more than half of the pixels are.
+
+    Raises:
+      ValueError: the stride does not divide the sides.
+    """
     if stride == 1:
         return masks
     n, h, w = masks.shape
+    if h % stride or w % stride:
+        raise ValueError(f"losses.stride {stride} does not divide the model input, {h} x {w}")
     return masks.reshape(n, h // stride, stride, w // stride, stride).mean((2, 4)) > 0.5
 
 

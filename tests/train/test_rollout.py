@@ -80,6 +80,8 @@ def test_rounds_without_a_click_are_one_last_and_others_anywhere() -> None:
 def test_masks_shrink_by_majority() -> None:
     mask = jnp.zeros((1, 4, 4), bool).at[0, 0, :3].set(True).at[0, 1, 0].set(True)
     assert shrink(mask, 2)[0].tolist() == [[True, False], [False, False]]
+    with pytest.raises(ValueError, match="stride 3 does not divide the model input, 4 x 4"):
+        shrink(mask, 3)
 
 
 def _losses(model: Model, prompting: Prompting, batch: Batch) -> Losses:

@@ -18,7 +18,7 @@ from train.data import reading
 from train.data.reading import NamedVideos
 from train.data.video import BadSource, BrokenSample
 
-_RESOLUTIONS = ("480p", "Full-Resolution")  # of DAVIS: folders between the kind and the video
+RESOLUTIONS = ("480p", "Full-Resolution")  # of DAVIS: folders between the kind and the video
 _IMAGES = ("JPEGImages", "JPEGImages_24fps")
 _ANNOTATIONS = ("Annotations", "Annotations_6fps")
 _ALL = -1
@@ -143,7 +143,7 @@ def _part(root: Path, names: tuple[str, ...]) -> Path:
     """The first of the folders that is there, or its resolution that is."""
     for name in names:
         if (root / name).is_dir():
-            inner = (root / name / resolution for resolution in _RESOLUTIONS)
+            inner = (root / name / resolution for resolution in RESOLUTIONS)
             return next((path for path in inner if path.is_dir()), root / name)
     below = [x for x in reading.folders_in(root) if (root / x / names[0]).is_dir()]
     hint = f"did you mean {root / below[0]}?" if below else "fetch or unpack the data again"

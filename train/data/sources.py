@@ -24,8 +24,10 @@ def open_source(
       size: of synthetic pictures, likewise.
 
     Raises:
-      BadSource: what is there is not what the kind of source needs.
+      BadSource: what is there is not what the kind of source needs, or the stride is not positive.
     """
+    if source.stride < 1:
+        raise BadSource(f"stride must be at least 1, got {source.stride}")
     if source.kind == "synthetic":
         return Synthetic(split, frames, size)
     if not source.root:

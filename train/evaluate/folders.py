@@ -17,6 +17,7 @@ from PIL import Image
 
 from sam_jax.files import check_output_dir, replacing
 from sam_jax.io.mask_sequences import FrameMasks, davis_palette, label_map, object_folder
+from train.data.davis import RESOLUTIONS
 from train.evaluate.jf import Masks, Score, score_objects, without_ends
 
 Layout = Literal["davis", "sav"]
@@ -41,7 +42,8 @@ def score_folders(
     Only frames that have a ground truth count; predictions of other frames and videos are ignored.
 
     Args:
-      truth: folder of videos; or one with a folder Annotations that holds them.
+      truth: folder of videos; or one with a folder Annotations that holds them, or that holds a
+        resolution of DAVIS that does.
       predictions: folder of videos, in the same layout.
       skip_ends: leave out the first and the last frame of each video (SA-V: of each object).
       partial_ok: videos without predictions are left out; else they are an error.
@@ -52,8 +54,9 @@ def score_folders(
       BadFolder: a folder or picture is missing, damaged, or has another size or layout.
     """
     truth, predictions = _require_folder(truth), _require_folder(predictions)
-    if (truth / "Annotations").is_dir():
-        truth = truth / "Annotations"
+    for inner in ("Annotations", *RESOLUTIONS):
+        if (truth / inner).is_dir():
+            truth = truth / inner
     names = videos_of(truth)
     missing = [name for name in names if not (predictions / name).is_dir()]
     if missing and (not partial_ok or len(missing) == len(names)):

@@ -49,7 +49,13 @@ def held_out(source: Source, size: int, *, samples: int, frames: int) -> Sequenc
 
     Args:
       size: side of synthetic pictures.
+
+    Raises:
+      ValueError: the source cannot be opened, or a number is negative.
     """
+    for name, value in (("samples", samples), ("frames", frames)):
+        if value < 0:
+            raise ValueError(f"{name} must be 0, for all, or more; got {value}")
     if source.kind == "synthetic":
         samples, frames = samples or SYNTHETIC_SAMPLES, frames or SYNTHETIC_FRAMES
     videos = open_source(source, split=SPLIT, frames=frames, size=size)

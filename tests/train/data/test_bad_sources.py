@@ -33,6 +33,11 @@ def test_no_folder(kind: str, tmp_path: Path) -> None:
         open_kind(kind, "")
 
 
+def test_a_stride_that_goes_nowhere() -> None:
+    with pytest.raises(BadSource, match="stride must be at least 1, got 0"):
+        open_source(Source(kind="synthetic", stride=0), frames=2, size=32)
+
+
 @pytest.mark.parametrize("kind", ["sav", "sa1b"])
 def test_empty_folder(kind: str, tmp_path: Path) -> None:
     with pytest.raises(BadSource, match="holds no samples"):

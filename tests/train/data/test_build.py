@@ -106,6 +106,12 @@ def test_only_what_was_begun_goes_on(davis: Path, tmp_path: Path) -> None:
         build(Build(source=source, out=tmp_path / "out", shard=2))
 
 
+@pytest.mark.parametrize("wrong", [{"shard": 0}, {"samples": 0}, {"frames": 0}, {"size": -1}])
+def test_numbers_that_are_none_are_refused(wrong: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least 1"):
+        Build(source=Source(kind="synthetic"), out=tmp_path, **wrong)
+
+
 def test_damaged_records(davis: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     build(Build(source=Source(kind="davis", root=str(davis)), out=out))

@@ -136,6 +136,12 @@ def test_nothing_to_measure_is_an_error(
         evaluate(small_tracker(), Evaluation(videos=source, frames=2))
 
 
+@pytest.mark.parametrize("wrong", ["samples", "frames"])
+def test_negative_numbers_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong} must be 0, for all, or more; got -1"):
+        held_out(Source(kind="synthetic"), 32, **({"samples": 1, "frames": 1} | {wrong: -1}))
+
+
 def test_excerpts_count_frames_at_the_stride(dataset: Callable) -> None:
     source = Source(kind="davis", root=str(dataset("davis")), stride=2)
     (video,) = held_out(source, 96, samples=5, frames=2)

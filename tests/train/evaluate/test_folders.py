@@ -64,7 +64,10 @@ def test_scores_of_folders_are_those_of_their_masks(
 
 def test_annotations_are_found_below_the_root(folders: Callable, tmp_path: Path) -> None:
     truth, found = folders("davis")
-    truth.rename(tmp_path / "Annotations")
+    truth = truth.rename(tmp_path / "Annotations")
+    assert score_folders(tmp_path, found)["two"].keys() == {1, 2}
+    (truth / "480p").mkdir()
+    (truth / "two").rename(truth / "480p" / "two")
     assert score_folders(tmp_path, found)["two"].keys() == {1, 2}
 
 
