@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -45,8 +46,12 @@ def main() -> None:
         description=sys.modules[f"configs.{asked}"].__doc__,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    from train.loop import NotFinite, run  # after --help, which needs no jax
+    import jax  # after --help, which needs none of it
 
+    from train.loop import NotFinite, run
+
+    if "JAX_COORDINATOR_ADDRESS" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        jax.distributed.initialize()
     try:
         run(recipe, Console())
     except (ValueError, NotFinite, FileNotFoundError) as error:

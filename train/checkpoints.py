@@ -13,8 +13,8 @@ from train.step import TrainState
 class Checkpoints:
     """The last few states of a run, under its folder.
 
-    Layout: FOLDER/STEP/state, all of `TrainState` but what follows from the recipe; FOLDER/STEP/data,
-    where the reader of the data was. `sam_jax.load` reads the same.
+    FOLDER/STEP/state is the `TrainState`, FOLDER/STEP/data where the reader of the data was.
+    `sam_jax.load` reads the same.
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
@@ -36,7 +36,7 @@ class Checkpoints:
         )
         try:
             self._manager.save(step, args=items)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # orbax passes on what its threads met
             raise self._failed(error) from error
 
     def restore(self, shapes: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
@@ -69,7 +69,7 @@ class Checkpoints:
         """
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # orbax passes on what its threads met
             raise self._failed(error) from error
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def abstract(state: Any, shardings: Any) -> Any:
 
 
 def keep_log_until(path: Path, step: int) -> None:
-    """Forget what a log [JSON lines with a "step"] says about later steps, which are taken again."""
+    """Forget what a log (JSON lines with a "step") says of later steps: they are taken again."""
     if not path.exists():
         return
     kept = []

@@ -248,7 +248,23 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        least = {"steps": 1, "accumulate": 1, "fsdp": 1, "save_every": 1, "keep": 1}
+        least |= {"log_every": 0, "pictures_every": 0, "workers": 0}
+        _check_least(self, "", least)
+        for name in ("images", "videos"):
+            if (stream := getattr(self, name)) is not None:
+                _check_least(stream, f"{name}.", {"batch": 1, "frames": 1, "objects": 1})
+                _check_least(stream.source, f"{name}.source.", {"stride": 1})
+                counts = {"first_frames": 1, "corrected_frames": 0, "corrections": 0}
+                _check_least(stream.prompts, f"{name}.prompts.", {**counts, "mask_only": 0})
+        _check_least(self.losses, "losses.", {"stride": 1})
         if self.images is None and self.videos is None:
             raise ValueError("a recipe needs images, videos, or both")
         if self.images is not None and self.images.frames != 1:
             raise ValueError(f"images are clips of one frame, not of {self.images.frames}")
+
+
+def _check_least(values: object, prefix: str, least: dict[str, int]) -> None:
+    for name, smallest in least.items():
+        if (value := getattr(values, name)) < smallest:
+            raise ValueError(f"{prefix}{name} must be at least {smallest}, got {value}")

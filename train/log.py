@@ -33,7 +33,8 @@ class Log:
     ) -> None:
         self._folder, self._console, self._steps, self._every = folder, console, steps, every
         path = folder / "metrics.jsonl"
-        keep_log_until(path, start)
+        for name in (path, folder / "scores.jsonl"):
+            keep_log_until(name, start)
         self._rows = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn(_TEXT))
@@ -85,6 +86,12 @@ class Log:
 
     def say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
+
+    def scored(self, step: int) -> bool:
+        """Whether an evaluation after that step is on record."""
+        path = self._folder / "scores.jsonl"
+        rows = path.read_text("utf-8").splitlines() if path.exists() else []
+        return any(json.loads(row)["step"] == step for row in rows)
 
     def scores(self, step: int, scores: Row) -> None:
         """What an evaluation found."""

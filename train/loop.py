@@ -1,16 +1,17 @@
 """A training run from its first step, or from where it stopped, to its last."""
 
 import dataclasses
+import fcntl
 import json
 import math
 import signal
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
@@ -26,7 +27,7 @@ from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
 from train.checkpoints import Checkpoints, abstract
 from train.config import Recipe
-from train.data.pipeline import make_loader
+from train.data.pipeline import Loader, make_loader
 from train.evaluate import evaluate
 from train.log import Log
 from train.optimizer import make_optimizer
@@ -35,7 +36,6 @@ from train.placement import batch_shardings, check_batch, state_shardings, to_de
 from train.start import initial_params
 from train.step import Metrics, TrainState, init_state, make_step
 from train.trainable import join, split
-from train.types import Batch
 
 _AHEAD = 2  # steps the host may be ahead of what it knows of the losses
 
@@ -47,13 +47,19 @@ class NotFinite(ArithmeticError):
 def run(recipe: Recipe, console: Console) -> None:
     """Train, from the last checkpoint of the run's folder if there is one.
 
-    SIGTERM and SIGINT end the run after the step in work, with a checkpoint.
+    SIGTERM and SIGINT end the run after the step in work, with a checkpoint; while it is measured,
+    at once.
 
     Raises:
       NotFinite: the loss of a step is not finite; the last checkpoint is from before it.
       ValueError: the recipe does not fit the machine, the data, the weights or the folder.
     """
     folder = check_output_dir(recipe.folder)
+    with _alone_in(folder):
+        _run(recipe, folder, console)
+
+
+def _run(recipe: Recipe, folder: Path, console: Console) -> None:
     mesh = make_mesh(fsdp=recipe.fsdp)
     for name in ("images", "videos"):
         if (stream := getattr(recipe, name)) is not None:
@@ -68,23 +74,26 @@ def run(recipe: Recipe, console: Console) -> None:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
-    _describe(recipe, module, folder)
-    with (
-        Log(folder, console, start=start, steps=recipe.steps, every=recipe.log_every) as log,
-        _stopping() as stopped,
-    ):
-        log.say(said)
-        try:
-            _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stopped)
-        finally:
-            with suppress(ValueError):
-                checkpoints.wait()
-            checkpoints.close()
+    try:
+        state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
+        _describe(recipe, module, folder)
+        with (
+            Log(folder, console, start=start, steps=recipe.steps, every=recipe.log_every) as log,
+            _Stop() as stop,
+        ):
+            log.say(said)
+            _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stop)
+            if skipped := loader.skipped():
+                log.say(f"{skipped} broken samples were left out: {folder}/skipped*.jsonl")
+    finally:
+        loader.close()
+        with suppress(ValueError):  # an error that is under way says more
+            checkpoints.wait()
+        checkpoints.close()
 
 
 def _begin(
-    recipe: Recipe, module: nn.Module, mesh: Mesh, checkpoints: Checkpoints, loader: Any
+    recipe: Recipe, module: nn.Module, mesh: Mesh, checkpoints: Checkpoints, loader: Loader
 ) -> tuple[TrainState, int, str]:
     """The state to go on from, its step, and a line that says where it is from."""
     key = jax.random.key(recipe.seed)
@@ -127,10 +136,10 @@ def _descend(
     mesh: Mesh,
     state: TrainState,
     start: int,
-    loader: Iterator[Batch],
+    loader: Loader,
     checkpoints: Checkpoints,
     log: Log,
-    stopped: list[int],
+    stop: "_Stop",
 ) -> None:
     shardings = jax.tree.map(lambda x: x.sharding, state)
     optimizer = make_optimizer(recipe, module.config, state.trained)
@@ -148,14 +157,28 @@ def _descend(
         while len(under_way) > ahead:
             number, metrics, clips = under_way.popleft()
             row = _row(jax.device_get(metrics))
-            if not math.isfinite(row["total"]):
-                raise NotFinite(
-                    f"the loss of step {number} is {row['total']}: stopped; the last checkpoint is "
-                    f"of step {checkpoints.latest()}. A lower learning rate or float32 may help"
-                )
+            for name in ("total", "gradient"):
+                if not math.isfinite(row[name]):
+                    raise NotFinite(
+                        f"step {number}: {name} is {row[name]}, not a finite number; stopped. The "
+                        f"last checkpoint is of step {checkpoints.latest()}. A lower learning rate "
+                        "or --dtype float32 may help"
+                    )
             log.step(number, row, clips)
 
     saved = start
+
+    def keep(done: int) -> None:
+        nonlocal saved
+        if done > saved:
+            settle(0)
+            checkpoints.save(done, state, loader.get_state())
+            saved = done
+
+    def measure(done: int) -> None:
+        log.scores(done, evaluate(_model(recipe, module, state), recipe.evaluation))
+
+    pictures, every = recipe.pictures_every, recipe.evaluation.every
     for done in range(start + 1, recipe.steps + 1):
         since = time.monotonic()
         batch = next(loader)
@@ -163,21 +186,25 @@ def _descend(
         state, metrics = step(state, key, to_devices(mesh, batch))
         under_way.append((done, metrics, batch.images.shape[1] * jax.process_count()))
         settle(_AHEAD)
-        last = done == recipe.steps or bool(stopped)
-        if last or done - saved >= recipe.save_every:
-            settle(0)
-            checkpoints.save(done, state, loader.get_state())  # type: ignore[unresolved-attribute]
-            saved = done
-        if recipe.pictures_every and done % recipe.pictures_every == 0:
-            log.picture(done, answers(_model(recipe, module, state), batch))
-        every = recipe.evaluation.every
-        if done == recipe.steps or (every and done % every == 0 and not stopped):
-            log.scores(done, evaluate(_model(recipe, module, state), recipe.evaluation))
-        if stopped:
+        if done == recipe.steps or done - saved >= recipe.save_every:
+            keep(done)
+        with stop.at_once():
+            if pictures and done % pictures == 0:
+                log.picture(done, answers(_model(recipe, module, state), batch))
+            if every and done % every == 0:
+                measure(done)
+        if stop.asked:
+            keep(done)
             checkpoints.wait()
-            log.say(f"stopped by {signal.Signals(stopped[0]).name} after step {done}; saved")
+            log.say(f"stopped by {stop.asked} after step {done}; the same command goes on")
             return
     checkpoints.wait()
+    with stop.at_once():
+        if not log.scored(recipe.steps):
+            measure(recipe.steps)
+    if stop.asked:
+        log.say(f"stopped by {stop.asked} while it was measured; the same command goes on")
+        return
     log.say(
         f"{recipe.steps} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
         "the weights"
@@ -196,17 +223,57 @@ def _row(metrics: Metrics) -> dict[str, float]:
 
 
 @contextmanager
-def _stopping() -> Generator[list[int]]:
-    """A list that gets the number of a signal that asks to stop. A second one is not waited for."""
-    asked: list[int] = []
+def _alone_in(folder: Path) -> Generator[None]:
+    """Two runs in one folder would mix.
 
-    def note(number: int, _: Any) -> None:
-        asked.append(number)
-        signal.signal(number, signal.SIG_DFL)
+    Raises:
+      ValueError: another one is under way.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"another run is under way in {folder}: use another folder") from error
+        yield
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
+
+class _Interrupted(BaseException):
+    """Asked to stop where that can be done at once."""
+
+
+class _Stop:
+    """Notes signals that ask to stop; a second one is not waited for.
+
+    Attributes:
+      asked: name of the signal; empty before there is one.
+    """
+
+    def __init__(self) -> None:
+        self.asked = ""
+        self._at_once = False
+
+    def __enter__(self) -> Self:
+        signals = (signal.SIGTERM, signal.SIGINT)
+        self._before = {number: signal.signal(number, self._note) for number in signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self) -> Generator[None]:
+        """What is inside is given up when a signal comes."""
+        self._at_once = True
+        try:
+            yield
+        except _Interrupted:
+            pass
+        finally:
+            self._at_once = False
+
+    def _note(self, number: int, _: Any) -> None:
+        self.asked = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)
+        if self._at_once:
+            raise _Interrupted

@@ -1,18 +1,17 @@
 """Pictures of what a model answers, next to what is true."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, UInt8
 
 from sam_jax import video
-from sam_jax.frame import encode_frames, no_prompts
+from sam_jax.frame import no_prompts
 from sam_jax.io.overlay import overlay
 from sam_jax.ops.resize import bilinear
-from sam_jax.types import NOT_A_POINT, PAD, Model, Prompts
+from sam_jax.types import NOT_A_POINT, Model
 from train.clicks import centre_of_error
 from train.types import Batch
 
@@ -50,14 +49,9 @@ def answers(model: Model, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
         chosen = slice(i * objects, i * objects + min(objects, _OBJECTS))
         truth = np.asarray(batch.masks[:, chosen])
         found, points = jax.device_get(_answers(model, images, truth[0]))
-        shown = sorted({0, t - 1})
-        labels = np.ones(len(points))
-        row = [overlay(images[f, 0], truth[f]) for f in shown]
-        row += [
-            overlay(
-                images[f, 0], found[f], **({"points": points, "labels": labels} if f == 0 else {})
-            )
-            for f in shown
-        ]
+        last = [t - 1] if t > 1 else []
+        row = [overlay(images[f, 0], truth[f]) for f in [0, *last]]
+        row.append(overlay(images[0, 0], found[0], points=points, labels=np.ones(len(points))))
+        row += [overlay(images[f, 0], found[f]) for f in last]
         rows.append(np.concatenate(row, 1))
     return np.concatenate(rows)
