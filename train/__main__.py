@@ -1,5 +1,6 @@
 """Train: `python -m train RECIPE [--field value]`."""
 
+import dataclasses
 import difflib
 import importlib
 import os
@@ -9,12 +10,14 @@ import sys
 import tyro
 from rich.console import Console
 
-from train.config import Recipe
+from train.config import Lora, Recipe, Source
 
 _USAGE = """usage: python -m train RECIPE [--field value]
 
 RECIPE is a file of configs/. Every field of it can be set: python -m train RECIPE --help lists
-them. A run keeps everything in its --folder, and the same command goes on where it stopped.
+them; --lora.rank 8, --evaluation.images.root FOLDER and --evaluation.videos.root FOLDER add what a
+recipe leaves out. A run keeps everything in its --folder, and the same command goes on where it
+stopped.
 """
 
 
@@ -22,6 +25,22 @@ def recipes() -> dict[str, Recipe]:
     """All recipes by name."""
     names = [m.name for m in pkgutil.iter_modules(importlib.import_module("configs").__path__)]
     return {name: importlib.import_module(f"configs.{name}").config for name in names}
+
+
+def with_parts(recipe: Recipe, arguments: list[str]) -> Recipe:
+    """The recipe, with those parts that it leaves out and of which the arguments set a field."""
+
+    def is_set(part: str) -> bool:
+        return any(word.startswith(f"--{part}.") for word in arguments)
+
+    if recipe.lora is None and is_set("lora"):
+        recipe = dataclasses.replace(recipe, lora=Lora())
+    held_out = recipe.evaluation
+    if held_out.images is None and is_set("evaluation.images"):
+        held_out = dataclasses.replace(held_out, images=Source(kind="pairs"))
+    if held_out.videos is None and is_set("evaluation.videos"):
+        held_out = dataclasses.replace(held_out, videos=Source(kind="davis"))
+    return dataclasses.replace(recipe, evaluation=held_out)
 
 
 def main() -> None:
@@ -40,7 +59,7 @@ def main() -> None:
         raise SystemExit(f"no recipe is called {asked!r}{guess} Recipes: {', '.join(known)}")
     recipe = tyro.cli(
         Recipe,
-        default=known[asked],
+        default=with_parts(known[asked], sys.argv[2:]),
         args=sys.argv[2:],
         prog=f"python -m train {asked}",
         description=sys.modules[f"configs.{asked}"].__doc__,
@@ -54,7 +73,7 @@ def main() -> None:
         jax.distributed.initialize()
     try:
         run(recipe, Console())
-    except (ValueError, NotFinite, FileNotFoundError) as error:
+    except (ValueError, NotFinite, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

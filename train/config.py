@@ -258,10 +258,16 @@ class Recipe:
                 counts = {"first_frames": 1, "corrected_frames": 0, "corrections": 0}
                 _check_least(stream.prompts, f"{name}.prompts.", {**counts, "mask_only": 0})
         _check_least(self.losses, "losses.", {"stride": 1})
+        counts = {"samples": 0, "frames": 0, "objects": 0, "every": 0}
+        _check_least(self.evaluation, "evaluation.", counts)
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema is a decay, between 0 and 1, got {self.ema}")
         if self.images is None and self.videos is None:
             raise ValueError("a recipe needs images, videos, or both")
         if self.images is not None and self.images.frames != 1:
             raise ValueError(f"images are clips of one frame, not of {self.images.frames}")
+        if self.videos is not None and self.videos.frames == 1:
+            raise ValueError("clips of one frame are images: videos.frames must be at least 2")
 
 
 def _check_least(values: object, prefix: str, least: dict[str, int]) -> None:

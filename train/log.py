@@ -35,7 +35,8 @@ class Log:
         path = folder / "metrics.jsonl"
         for name in (path, folder / "scores.jsonl"):
             keep_log_until(name, start)
-        self._rows = path.open("a", encoding="utf-8")
+        # Line by line: a run that is killed would take rows of saved steps with it.
+        self._rows = path.open("a", buffering=1, encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn(_TEXT))
         self._progress = Progress(*columns, console=console)
@@ -74,7 +75,6 @@ class Log:
         late = self._waited / took
         for name, value in {**mean, "clips/s": clips_s, "share of time waiting": late}.items():
             self._board.add_scalar(f"train/{name}", value, step)
-        self._rows.flush()
         said = " ".join(f"{name} {value:.4g}" for name, value in mean.items())
         said += f", {clips_s:.2f} clips/s, {late:.0%} waiting for data"
         self._progress.update(self._task, said=said)

@@ -1,8 +1,6 @@
 """A training run from its first step, or from where it stopped, to its last."""
 
-import dataclasses
 import fcntl
-import json
 import math
 import signal
 import time
@@ -19,8 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from rich.console import Console
 
-from sam_jax.config import to_json
-from sam_jax.files import check_output_dir, replacing
+from sam_jax.files import check_output_dir
 from sam_jax.models import build, init_params
 from sam_jax.presets import preset
 from sam_jax.sharding import make_mesh
@@ -28,6 +25,7 @@ from sam_jax.types import Model
 from train.checkpoints import Checkpoints, abstract
 from train.config import Recipe
 from train.data.pipeline import Loader, make_loader
+from train.description import changed, describe
 from train.evaluate import evaluate
 from train.log import Log
 from train.optimizer import make_optimizer
@@ -76,7 +74,7 @@ def _run(recipe: Recipe, folder: Path, console: Console) -> None:
     )
     try:
         state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
-        _describe(recipe, module, folder)
+        describe(recipe, module.config, folder)  # type: ignore[unresolved-attribute]
         with (
             Log(folder, console, start=start, steps=recipe.steps, every=recipe.log_every) as log,
             _Stop() as stop,
@@ -106,9 +104,11 @@ def _begin(
     shardings = state_shardings(mesh, shapes)
     step = checkpoints.latest()
     if step is not None:
+        differ = changed(recipe, Path(recipe.folder))
         state, data = checkpoints.restore(abstract(shapes, shardings), step)
         loader.set_state(data)
-        return state, step, f"going on from step {step} of {recipe.folder}"
+        said = f"going on from step {step} of {recipe.folder}"
+        return state, step, said + (f"; changed: {', '.join(differ)}" if differ else "")
     params, said = initial_params(recipe, module, key)
     trained, fixed = split(params, recipe, key)
     optimizer = make_optimizer(recipe, module.config, trained)
@@ -116,18 +116,6 @@ def _begin(
         partial(init_state, optimizer=optimizer, recipe=recipe), out_shardings=shardings
     )(trained, fixed)
     return state, 0, said
-
-
-def _describe(recipe: Recipe, module: nn.Module, folder: Path) -> None:
-    """What the run is, for people and for `sam_jax.load`."""
-    lora = recipe.lora and {"alpha": recipe.lora.alpha, "rank": recipe.lora.rank}
-    config = json.loads(to_json(module.config))  # type: ignore[unresolved-attribute]
-    for name, content in {
-        "recipe.json": dataclasses.asdict(recipe),
-        "model.json": {"config": config, "lora": lora},
-    }.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def _descend(
