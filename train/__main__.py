@@ -17,7 +17,12 @@ _USAGE = """usage: python -m train RECIPE [--field value]
 RECIPE is a file of configs/. Every field of it can be set: python -m train RECIPE --help lists
 them; --lora.rank 8, --evaluation.images.root FOLDER and --evaluation.videos.root FOLDER add what a
 recipe leaves out. A run keeps everything in its --folder, and the same command goes on where it
-stopped.
+stopped. Ctrl-C stops it with a checkpoint.
+
+  python -m train debug                                        does everything run?
+  python -m train own_images --help                            all that can be set
+  python -m train own_images --folder runs/a --steps 2000      begin, or go on
+  python -m convert runs/a model.safetensors                   the weights, to be used
 """
 
 
@@ -69,12 +74,27 @@ def main() -> None:
 
     from train.loop import NotFinite, run
 
-    if "JAX_COORDINATOR_ADDRESS" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        jax.distributed.initialize()
+    if _several_processes():
+        jax.distributed.initialize(
+            num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
+        )
     try:
         run(recipe, Console())
     except (ValueError, NotFinite, OSError) as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def _several_processes() -> bool:
+    """Whether this is one of several that train together: by hand, of `srun`, or of a TPU pod."""
+    return (
+        "JAX_COORDINATOR_ADDRESS" in os.environ
+        or (_number("SLURM_STEP_NUM_TASKS") or 1) > 1
+        or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    )
+
+
+def _number(name: str) -> int | None:
+    return int(os.environ[name]) if name in os.environ else None
 
 
 if __name__ == "__main__":

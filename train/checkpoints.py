@@ -1,5 +1,6 @@
 """The checkpoints of a run: written while training goes on, complete or not there at all."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import jax
 import orbax.checkpoint as ocp
 
 from train.step import TrainState
+
+_PARTS = ("trained", "fixed", "ema")
 
 
 class Checkpoints:
@@ -18,12 +21,14 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, cleanup_tmp_directories=True
+        )
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def latest(self) -> int | None:
         """The step of the last complete checkpoint."""
-        return self._manager.latest_step()
+        return max(ocp.utils.checkpoint_steps(self._manager.directory), default=None)
 
     def save(self, step: int, state: TrainState, data: dict[str, Any]) -> None:
         """Begin to write; returns when the state may be given away.
@@ -49,6 +54,7 @@ class Checkpoints:
         Raises:
           ValueError: the checkpoint is of another model or recipe, or damaged.
         """
+        self._check(shapes, step)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes.__dict__), data=ocp.args.JsonRestore()
         )
@@ -56,8 +62,9 @@ class Checkpoints:
             restored = self._manager.restore(step, args=items)
         except Exception as error:  # orbax raises many kinds
             raise ValueError(
-                f"cannot go on from step {step} in {self._manager.directory}: it is damaged, or of "
-                f"another model or recipe ({_first_line(error)}); use another folder, or remove it"
+                f"cannot go on from the checkpoint {self._manager.directory / str(step)}: it is "
+                f"damaged, or of another model or recipe ({_first_line(error)}); use another "
+                "--folder, or remove it"
             ) from error
         return TrainState(**restored["state"]), restored["data"]
 
@@ -74,6 +81,33 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+    def _check(self, shapes: TrainState, step: int) -> None:
+        """Parameters have the wanted names and shapes."""
+        path = self._manager.directory / str(step)
+        try:
+            with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+                tree = handler.metadata(path / "state").tree
+            found = {part: {name: x.shape for name, x in tree[part].items()} for part in _PARTS}
+        except Exception as error:  # orbax raises many kinds
+            raise ValueError(
+                f"the checkpoint {path} is damaged ({_first_line(error)}); remove it to go on from "
+                "an earlier one"
+            ) from error
+        for part in _PARTS:
+            wanted = {name: x.shape for name, x in getattr(shapes, part).items()}
+            differ = sorted(
+                name
+                for name in found[part].keys() | wanted.keys()
+                if found[part].get(name) != wanted.get(name)
+            )
+            if differ:
+                had, has = found[part].get(differ[0], "none"), wanted.get(differ[0], "none")
+                raise ValueError(
+                    f"the checkpoint {path} is of another model or recipe: {len(differ)} arrays of "
+                    f"{part!r} differ, such as {differ[0]}, whose shape is {had} there and {has} "
+                    "here; use another --folder"
+                )
 
     def _failed(self, error: Exception) -> ValueError:
         return ValueError(

@@ -2,19 +2,20 @@
 
 import fcntl
 import math
-import signal
 import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
 from sam_jax.files import check_output_dir
@@ -27,15 +28,25 @@ from train.config import Recipe
 from train.data.pipeline import Loader, make_loader
 from train.description import changed, describe
 from train.evaluate import evaluate
-from train.log import Log
+from train.log import Log, scored
 from train.optimizer import make_optimizer
 from train.pictures import answers
-from train.placement import batch_shardings, check_batch, state_shardings, to_devices
+from train.placement import (
+    batch_shapes,
+    batch_shardings,
+    check_batch,
+    on_one_device,
+    state_shardings,
+    to_devices,
+)
 from train.start import initial_params
 from train.step import Metrics, TrainState, init_state, make_step
+from train.stopping import Stop
 from train.trainable import join, split
+from train.types import Batch
 
 _AHEAD = 2  # steps the host may be ahead of what it knows of the losses
+_SPREADS = 1.0  # seconds, in which a signal has reached all processes of a terminal
 
 
 class NotFinite(ArithmeticError):
@@ -45,19 +56,21 @@ class NotFinite(ArithmeticError):
 def run(recipe: Recipe, console: Console) -> None:
     """Train, from the last checkpoint of the run's folder if there is one.
 
-    SIGTERM and SIGINT end the run after the step in work, with a checkpoint; while it is measured,
-    at once.
+    SIGTERM and SIGINT end the run after the step in work, with a checkpoint; while it is compiled
+    or measured, at once, and the process with it.
 
     Raises:
       NotFinite: the loss of a step is not finite; the last checkpoint is from before it.
       ValueError: the recipe does not fit the machine, the data, the weights or the folder.
     """
     folder = check_output_dir(recipe.folder)
-    with _alone_in(folder):
-        _run(recipe, folder, console)
+    with Stop() as stop:
+        with _alone_in(folder):
+            _run(recipe, folder, console, stop)
+        stop.leave()
 
 
-def _run(recipe: Recipe, folder: Path, console: Console) -> None:
+def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     mesh = make_mesh(fsdp=recipe.fsdp)
     for name in ("images", "videos"):
         if (stream := getattr(recipe, name)) is not None:
@@ -65,19 +78,29 @@ def _run(recipe: Recipe, folder: Path, console: Console) -> None:
     dtype = jnp.dtype(recipe.dtype)
     remat = recipe.remat == "all"
     module = build(preset(recipe.model), dtype, drop_path=recipe.drop_path, remat=remat)
-    checkpoints = Checkpoints(folder / "checkpoints", keep=recipe.keep)
     loader = make_loader(
         recipe,
         module.config.image_size,  # type: ignore[unresolved-attribute]
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    checkpoints = Checkpoints(check_output_dir(folder / "checkpoints"), keep=recipe.keep)
     try:
         state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
-        describe(recipe, module.config, folder)  # type: ignore[unresolved-attribute]
+        if jax.process_index() == 0:
+            describe(recipe, module.config, folder)  # type: ignore[unresolved-attribute]
+        else:  # all processes do the same, and one is heard
+            console = Console(quiet=True)
         with (
-            Log(folder, console, start=start, steps=recipe.steps, every=recipe.log_every) as log,
-            _Stop() as stop,
+            TemporaryDirectory() as unread,
+            Log(
+                folder if jax.process_index() == 0 else Path(unread),
+                console,
+                start=start,
+                steps=recipe.steps,
+                every=recipe.log_every,
+                skipped=loader.skipped,
+            ) as log,
         ):
             log.say(said)
             _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stop)
@@ -105,10 +128,13 @@ def _begin(
     step = checkpoints.latest()
     if step is not None:
         differ = changed(recipe, Path(recipe.folder))
-        state, data = checkpoints.restore(abstract(shapes, shardings), step)
+        changes = f"; changed: {', '.join(differ)}" if differ else ""
+        try:
+            state, data = checkpoints.restore(abstract(shapes, shardings), step)
+        except ValueError as error:
+            raise ValueError(f"{error}{changes}") from error
         loader.set_state(data)
-        said = f"going on from step {step} of {recipe.folder}"
-        return state, step, said + (f"; changed: {', '.join(differ)}" if differ else "")
+        return state, step, f"going on from step {step} of {recipe.folder}{changes}"
     params, said = initial_params(recipe, module, key)
     trained, fixed = split(params, recipe, key)
     optimizer = make_optimizer(recipe, module.config, trained)
@@ -127,17 +153,32 @@ def _descend(
     loader: Loader,
     checkpoints: Checkpoints,
     log: Log,
-    stop: "_Stop",
+    stop: Stop,
 ) -> None:
     shardings = jax.tree.map(lambda x: x.sharding, state)
     optimizer = make_optimizer(recipe, module.config, state.trained)
+    same = NamedSharding(mesh, P())
     step = jax.jit(
         make_step(module, optimizer, recipe),
-        in_shardings=(shardings, None, batch_shardings(mesh)),
-        out_shardings=(shardings, None),
+        in_shardings=(shardings, same, batch_shardings(mesh)),
+        out_shardings=(shardings, same),
         donate_argnums=0,
     )
-    key = jax.random.key(recipe.seed)
+    key = jax.device_put(jax.random.key(recipe.seed), same)
+    programs: dict[int, Any] = {}  # by frames of a clip
+
+    def compile_all() -> None:
+        streams = {"images": recipe.images, "videos": recipe.videos}
+        shares = {"images": recipe.image_share, "videos": 1 - recipe.image_share}
+        for name, stream in streams.items():
+            if stream is not None and (shares[name] or None in streams.values()):
+                shapes = batch_shapes(mesh, stream, module.config.image_size)
+                programs[stream.frames] = step.lower(state, key, shapes).compile()
+
+    # Before the first step, when there is nothing to save. They refuse batches of other shapes.
+    if start < recipe.steps and not stop.unless_asked(compile_all):
+        return log.say(f"stopped by {stop.asked} while compiling; the same command goes on")
+    log.begins()
     under_way: deque[tuple[int, Metrics, int]] = deque()
 
     def settle(ahead: int) -> None:
@@ -147,6 +188,8 @@ def _descend(
             row = _row(jax.device_get(metrics))
             for name in ("total", "gradient"):
                 if not math.isfinite(row[name]):
+                    with suppress(ValueError):
+                        checkpoints.wait()
                     raise NotFinite(
                         f"step {number}: {name} is {row[name]}, not a finite number; stopped. The "
                         f"last checkpoint is of step {checkpoints.latest()}. A lower learning rate "
@@ -163,38 +206,60 @@ def _descend(
             checkpoints.save(done, state, loader.get_state())
             saved = done
 
-    def measure(done: int) -> None:
-        log.scores(done, evaluate(_model(recipe, module, state), recipe.evaluation))
+    def take() -> Batch | None:
+        """The next batch; None if those who read were asked to stop, as this process is."""
+        since = time.monotonic()
+        try:
+            return next(loader)
+        except Exception:
+            time.sleep(_SPREADS)
+            if stop.asked and jax.process_count() == 1:
+                return None
+            raise
+        finally:
+            log.waited(time.monotonic() - since)
+
+    def end(done: int) -> None:
+        keep(done)
+        checkpoints.wait()
+        log.say(f"stopped by {stop.asked} after step {done}; the same command goes on")
+
+    def measure(done: int) -> bool:
+        model = _model(recipe, module, on_one_device(mesh, state))
+        found: dict[str, float] = {}
+        if not stop.unless_asked(lambda: found.update(evaluate(model, recipe.evaluation))):
+            return False
+        if found:
+            log.scores(done, found)
+        return True
+
+    def show(done: int, batch: Batch) -> None:
+        model = _model(recipe, module, on_one_device(mesh, state))
+        stop.unless_asked(lambda: log.picture(done, answers(model, batch)))
 
     pictures, every = recipe.pictures_every, recipe.evaluation.every
+    measured = scored(Path(recipe.folder), start)
+    if every and start and start % every == 0 and not measured:  # it was stopped meanwhile
+        measured = measure(start)
     for done in range(start + 1, recipe.steps + 1):
-        since = time.monotonic()
-        batch = next(loader)
-        log.waited(time.monotonic() - since)
-        state, metrics = step(state, key, to_devices(mesh, batch))
+        if (batch := take()) is None:
+            return end(done - 1)
+        state, metrics = programs[len(batch.images)](state, key, to_devices(mesh, batch))
         under_way.append((done, metrics, batch.images.shape[1] * jax.process_count()))
         settle(_AHEAD)
         if done == recipe.steps or done - saved >= recipe.save_every:
             keep(done)
-        with stop.at_once():
-            if pictures and done % pictures == 0:
-                log.picture(done, answers(_model(recipe, module, state), batch))
-            if every and done % every == 0:
-                measure(done)
-        if stop.asked:
-            keep(done)
-            checkpoints.wait()
-            log.say(f"stopped by {stop.asked} after step {done}; the same command goes on")
-            return
+        if pictures and done % pictures == 0:
+            show(done, batch)
+        measured = every > 0 and done % every == 0 and measure(done)
+        if done < recipe.steps and stop.now(done):
+            return end(done)
     checkpoints.wait()
-    with stop.at_once():
-        if not log.scored(recipe.steps):
-            measure(recipe.steps)
-    if stop.asked:
-        log.say(f"stopped by {stop.asked} while it was measured; the same command goes on")
-        return
-    log.say(
-        f"{recipe.steps} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
+    done = max(start, recipe.steps)
+    if not measured and not measure(done):
+        return log.say(f"stopped by {stop.asked} while measuring; the same command goes on")
+    return log.say(
+        f"{done} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
         "the weights"
     )
 
@@ -217,51 +282,12 @@ def _alone_in(folder: Path) -> Generator[None]:
     Raises:
       ValueError: another one is under way.
     """
+    if jax.process_index():
+        yield
+        return
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(f"another run is under way in {folder}: use another folder") from error
         yield
-
-
-class _Interrupted(BaseException):
-    """Asked to stop where that can be done at once."""
-
-
-class _Stop:
-    """Notes signals that ask to stop; a second one is not waited for.
-
-    Attributes:
-      asked: name of the signal; empty before there is one.
-    """
-
-    def __init__(self) -> None:
-        self.asked = ""
-        self._at_once = False
-
-    def __enter__(self) -> Self:
-        signals = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.signal(number, self._note) for number in signals}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def at_once(self) -> Generator[None]:
-        """What is inside is given up when a signal comes."""
-        self._at_once = True
-        try:
-            yield
-        except _Interrupted:
-            pass
-        finally:
-            self._at_once = False
-
-    def _note(self, number: int, _: Any) -> None:
-        self.asked = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
-        if self._at_once:
-            raise _Interrupted

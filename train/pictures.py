@@ -1,11 +1,13 @@
 """Pictures of what a model answers, next to what is true."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt8
+from PIL import Image, ImageDraw
 
 from sam_jax import video
 from sam_jax.frame import no_prompts
@@ -16,6 +18,7 @@ from train.clicks import centre_of_error
 from train.types import Batch
 
 _CLIPS, _OBJECTS = 4, 3  # shown at most
+_HEADER = 16  # pixels
 
 
 @jax.jit
@@ -54,4 +57,14 @@ def answers(model: Model, batch: Batch) -> UInt8[np.ndarray, "h w 3"]:
         row.append(overlay(images[0, 0], found[0], points=points, labels=np.ones(len(points))))
         row += [overlay(images[f, 0], found[f]) for f in last]
         rows.append(np.concatenate(row, 1))
-    return np.concatenate(rows)
+    frames = ["", ", last frame"][: len(row) // 2]
+    names = [kind + frame for kind in ("truth", "answer to a click") for frame in frames]
+    return np.concatenate([_header(names, rows[0].shape[1]), *rows])
+
+
+def _header(names: Sequence[str], width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A strip with a name above each column."""
+    strip = Image.new("RGB", (width, _HEADER), "white")
+    for i, name in enumerate(names):
+        ImageDraw.Draw(strip).text((i * width // len(names) + 4, 2), name, "black")
+    return np.asarray(strip)

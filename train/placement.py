@@ -8,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sam_jax.sharding import DATA, FSDP
+from train.config import Stream
 from train.types import Batch
 
 _SPREAD_FROM = 4 * 2**20  # bytes; smaller parameters are not worth a collective
@@ -37,6 +38,35 @@ def batch_shardings(mesh: Mesh) -> Batch:
     clips = (DATA, FSDP)
     frames_first, clips_first = NamedSharding(mesh, P(None, clips)), NamedSharding(mesh, P(clips))
     return Batch(images=frames_first, masks=frames_first, valid=clips_first)  # ty: ignore
+
+
+def batch_shapes(mesh: Mesh, stream: Stream, size: int) -> Batch:
+    """What `to_devices` makes of a stream's batches, without values."""
+    t, b, n = stream.frames, stream.batch, stream.batch * stream.objects
+
+    def shape(dtype: type, *lengths: int) -> Any:
+        return jax.ShapeDtypeStruct(lengths, dtype)
+
+    shapes = Batch(
+        images=shape(np.uint8, t, b, size, size, 3),
+        masks=shape(np.bool_, t, n, size, size),
+        valid=shape(np.bool_, n),
+    )
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        batch_shardings(mesh),
+    )
+
+
+def on_one_device(mesh: Mesh, tree: Any) -> Any:
+    """All of a tree, on the first device of each process. A copy, if the mesh has several.
+
+    What is measured between steps is the program of one device, wherever the parameters lie.
+    """
+    same = NamedSharding(mesh, P())
+    whole = tree if mesh.size == 1 else jax.jit(lambda x: x, out_shardings=same)(tree)
+    return jax.tree.map(lambda x: x.addressable_data(0), whole)
 
 
 def to_devices(mesh: Mesh, batch: Batch) -> Batch:
