@@ -26,7 +26,9 @@ endif
 
 BIN := .venv/bin
 DEMO_IMAGE := docs/media/chelsea.jpg
-DEMO_PROMPTS := --box 135,80,215,150 --box 290,100,345,165 --box 225,225,290,275
+DEMO_PROMPTS := --box 150,92,200,140 --box 300,110,340,155 --box 225,225,290,275
+DEMO_CLIP := docs/media/clip.mp4
+DEMO_OBJECT := --box 0:105,27,199,100
 
 .PHONY: help
 help: ## this list
@@ -43,9 +45,10 @@ help: ## this list
 	@touch $@
 
 .PHONY: demo
-demo: .venv/.installed ## segment a photo and say where the picture is
+demo: .venv/.installed ## segment a photo, track a thing through a clip, and say where to look
 	$(BIN)/sam-jax segment $(DEMO_IMAGE) $(DEMO_PROMPTS) --output demo
-	@echo "Look at the pictures in $(CURDIR)/demo"
+	$(BIN)/sam-jax track $(DEMO_CLIP) $(DEMO_OBJECT) --output demo/clip.mp4
+	@echo "Look at the pictures and the video in $(CURDIR)/demo"
 
 .PHONY: test
 test: .venv/.installed ## the tests that need neither PyTorch nor official weights
