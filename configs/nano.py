@@ -1,7 +1,7 @@
 """The small model of the demo: pictures and clips of the synthetic world, after nano_images.
 
 Command:   python -m train nano
-           python -m convert runs/nano sam_jax/weights/sam2.1-hiera-nano.safetensors
+           python -m convert runs/nano sam2.1-hiera-nano.safetensors --half
 Hardware:  CPU, or any GPU.
 Time:      see docs/training.md.
 """
