@@ -30,7 +30,7 @@ config = Recipe(
         weight_decay=0.05,
         layer_decay=1.0,
     ),
-    frozen=(r"^memory_", r"^maskmem_", r"^no_obj", r"^no_mem_pos", r"^obj_ptr", r"^mask_downsample"),
+    frozen=(r"^(memory|maskmem|obj_ptr|mask_downsample)", r"^no_(obj|mem_pos)"),
     ema=0.998,
     dtype="float32",
 )
