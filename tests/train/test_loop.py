@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,13 +135,14 @@ def test_sigterm_saves_and_is_no_failure(driver: Path, whole: Path, tmp_path: Pa
 
 def test_a_run_goes_on_with_more_devices(driver: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    assert _run(driver, folder, "replace(recipe, steps=5)")[0] == 0
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "checkpoints" / "12")
     status, output = _run(driver, folder, "replace(recipe, fsdp=2)", devices=4)
     assert status == 0, output
-    assert "going on from step 5" in output
+    assert "going on from step 9" in output
     found, expected = _losses(folder), _losses(whole)
-    for step in range(6, 13):  # the schedule's length differed before
-        assert found[step]["total"] == pytest.approx(expected[step]["total"], rel=0.05)
+    for step in range(10, 13):
+        assert found[step]["total"] == pytest.approx(expected[step]["total"], rel=1e-4)
 
 
 def test_a_finished_run_says_so_and_another_model_is_refused(driver: Path, whole: Path) -> None:
@@ -149,7 +151,7 @@ def test_a_finished_run_says_so_and_another_model_is_refused(driver: Path, whole
     assert status == 0 and "12 steps are done" in output
     status, output = _run(driver, whole, "replace(recipe, model='wider')")
     assert status == 1
-    assert "damaged, or of another model or recipe" in output
+    assert "is of another model or recipe" in output and "changed: model" in output
     assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == before
 
 
