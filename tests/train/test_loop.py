@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # processes that start and compile, some for each test
 REPO = Path(__file__).resolve().parents[2]
 # The model is tiny, and nothing is optimised: compilation takes nearly all of the time.
 DRIVER = """
@@ -71,7 +72,7 @@ def _start(
 
 def _run(driver: Path, folder: Path, recipe: str = "recipe", devices: int = 1) -> tuple[int, str]:
     process = _start(driver, folder, recipe, devices)
-    output, _ = process.communicate(timeout=280)
+    output, _ = process.communicate(timeout=400)
     return process.returncode, output
 
 
@@ -125,7 +126,7 @@ def test_sigterm_saves_and_is_no_failure(driver: Path, whole: Path, tmp_path: Pa
     process = _start(driver, folder, "replace(recipe, save_every=100)")
     _wait_for_step(process, folder, 2)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     assert "stopped by SIGTERM after step" in output
     status, output = _run(driver, folder)
