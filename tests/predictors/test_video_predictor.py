@@ -14,7 +14,7 @@ from sam_jax import video
 from sam_jax.io.images import upsample_logits
 from sam_jax.models import build
 from sam_jax.predictors import editing
-from sam_jax.predictors import video as predictor_module
+from sam_jax.predictors import propagation as predictor_module
 from sam_jax.types import Model
 
 CLICK = {"points": [[25, 25]], "labels": [1]}
