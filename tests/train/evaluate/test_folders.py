@@ -73,6 +73,7 @@ def test_annotations_are_found_below_the_root(folders: Callable, tmp_path: Path)
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forks with threads
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # its processes; they do not use jax
 def test_folders_score_as_in_the_official_evaluator(folders: Callable) -> None:
     official = pytest.importorskip("vos_benchmark.benchmark", exc_type=ImportError)
     truth, found = folders("davis")
