@@ -1,7 +1,6 @@
 """The checkpoints of a run: written while training goes on, complete or not there at all."""
 
 import contextlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -127,20 +126,3 @@ def abstract(state: Any, shardings: Any) -> Any:
         state,
         shardings,
     )
-
-
-def keep_log_until(path: Path, step: int) -> None:
-    """Forget what a log (JSON lines with a "step") says of later steps: they are taken again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the last line of a killed run
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), "utf-8")
-    temporary.replace(path)

@@ -15,8 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from train.checkpoints import keep_log_until
-
 Row = dict[str, float]
 
 _TEXT = "{task.fields[said]}"
@@ -48,7 +46,7 @@ class Log:
         self._folder, self._console, self._steps, self._every = folder, console, steps, every
         path = folder / "metrics.jsonl"
         for name in (path, folder / "scores.jsonl"):
-            keep_log_until(name, start)
+            _keep_until(name, start)
         # Line by line: a run that is killed would take rows of saved steps with it.
         self._rows = path.open("a", buffering=1, encoding="utf-8")
         # Its thread ends when the disk is full; a short queue would then be waited for without end.
@@ -142,3 +140,20 @@ def scored(folder: Path, step: int) -> bool:
     path = folder / "scores.jsonl"
     rows = path.read_text("utf-8").splitlines() if path.exists() else []
     return any(json.loads(row)["step"] == step for row in rows)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Forget what a log (JSON lines with a "step") says of later steps: they are taken again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a killed run
+            continue
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept), "utf-8")
+    temporary.replace(path)

@@ -57,6 +57,20 @@ class VideoSession:
             raise ValueError(f"no object {obj_id!r}; there are {self.obj_ids}")
         return self.memories[obj_id]
 
+    def any_pending_cond(self, frame_idx: int) -> bool:
+        """Whether a frame has prompts of which no memory was made yet."""
+        return any(frame_idx in memory.pending_cond for memory in self.memories.values())
+
+    def scores(self, frame_idx: int) -> dict[Any, dict[str, float]]:
+        """As `VideoPredictor.scores`."""
+        self.check_frame(frame_idx)
+        found = {obj_id: memory.scores.get(frame_idx) for obj_id, memory in self.memories.items()}
+        return {
+            obj_id: {"iou": scores[0], "object_logit": scores[1]}
+            for obj_id, scores in found.items()
+            if scores is not None
+        }
+
     def frame_features(self, model: Model, frame_idx: int) -> ImageFeatures:
         """Features of one frame, kept for the next click on it."""
         if frame_idx not in self.features:

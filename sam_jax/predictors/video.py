@@ -20,18 +20,8 @@ from sam_jax.frame import TrackOptions
 from sam_jax.io.videos import open_video
 from sam_jax.predictors import editing
 from sam_jax.predictors.history import ObjectMemory
-from sam_jax.predictors.prompts import (
-    check_mask,
-    check_prompts,
-    join_points,
-    resize_mask,
-)
-from sam_jax.predictors.propagation import (
-    carried_into,
-    logits_of,
-    propagate,
-    remember_prompted,
-)
+from sam_jax.predictors.prompts import check_mask, check_prompts, join_points, resize_mask
+from sam_jax.predictors.propagation import carried_into, logits_of, propagate, remember_prompted
 from sam_jax.predictors.session import VideoSession
 from sam_jax.types import ImageFeatures, Model
 
@@ -293,13 +283,7 @@ class VideoPredictor:
         Raises:
           ValueError: no such frame.
         """
-        inference_state.check_frame(frame_idx)
-        found = {i: m.scores.get(frame_idx) for i, m in inference_state.memories.items()}
-        return {
-            obj_id: {"iou": scores[0], "object_logit": scores[1]}
-            for obj_id, scores in found.items()
-            if scores is not None
-        }
+        return inference_state.scores(frame_idx)
 
     def clear_all_prompts_in_frame(
         self,
@@ -329,7 +313,7 @@ class VideoPredictor:
             memory.scores[frame_idx] = entry.iou, entry.object_logit
         if not need_output:
             return None
-        return self._shown(state, frame_idx, self._any_pending_cond(state, frame_idx))
+        return self._shown(state, frame_idx, state.any_pending_cond(frame_idx))
 
     def remove_object(
         self,
@@ -358,7 +342,7 @@ class VideoPredictor:
             return state.obj_ids, []
         changed = []
         for frame_idx in sorted({*memory.points, *memory.masked}):
-            is_cond = self._any_pending_cond(state, frame_idx)
+            is_cond = state.any_pending_cond(frame_idx)
             changed.append((frame_idx, self._shown(state, frame_idx, is_cond)[2]))
         return state.obj_ids, changed
 
@@ -380,7 +364,8 @@ class VideoPredictor:
             options=self._options,
         )
         for frame_idx, logits in found:
-            yield frame_idx, list(objects), self._at_video_size(state, logits)
+            full = state.at_video_size(logits, non_overlap=self.non_overlap_masks)
+            yield frame_idx, list(objects), full
 
     def _see(
         self, state: VideoSession, frame_idx: int, obj_id: Any, features: ImageFeatures
@@ -399,15 +384,8 @@ class VideoPredictor:
     def _is_cond(self, memory: ObjectMemory, frame_idx: int) -> bool:
         return frame_idx not in memory.tracked or self.add_all_frames_to_correct_as_cond
 
-    def _any_pending_cond(self, state: VideoSession, frame_idx: int) -> bool:
-        return any(frame_idx in memory.pending_cond for memory in state.memories.values())
-
     def _shown(self, state: VideoSession, frame_idx: int, is_cond: bool) -> Result:
         entries = [m.shown(frame_idx, is_cond=is_cond) for m in state.memories.values()]
         logits = np.stack([logits_of(self.model, entry) for entry in entries])
-        return frame_idx, state.obj_ids, self._at_video_size(state, logits)
-
-    def _at_video_size(
-        self, state: VideoSession, logits: Float[np.ndarray, "n hm wm"]
-    ) -> Float[np.ndarray, "n 1 h w"]:
-        return state.at_video_size(logits, non_overlap=self.non_overlap_masks)
+        full = state.at_video_size(logits, non_overlap=self.non_overlap_masks)
+        return frame_idx, state.obj_ids, full

@@ -5,13 +5,12 @@ pixel; all else is as it trains.
 """
 
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-
-from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
 
 pytestmark = pytest.mark.oracle
 WEIGHTS = {"loss_mask": 20.0, "loss_dice": 1.0, "loss_iou": 1.0, "loss_class": 1.0}
@@ -29,17 +28,6 @@ def _importable(official, monkeypatch: pytest.MonkeyPatch) -> None:
         stub = ModuleType(name)
         vars(stub).update(content)
         monkeypatch.setitem(sys.modules, name, stub)
-
-
-CONFIG = Sam2Config(
-    "training-parity",
-    HieraConfig(8, 1, (1, 1, 2, 1), global_att_blocks=(3,), window_spec=(4, 4, 4, 2)),
-    image_size=96,
-    dim=32,
-    mask_channels=16,
-    decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
-    memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
-)
 
 
 def _official_loss(l1: bool) -> Any:
@@ -99,7 +87,7 @@ def _first_wrong(masks: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("by_mask", [True, False])
 def test_a_clip_costs_what_it_costs_officially(
-    official, monkeypatch: pytest.MonkeyPatch, by_mask: bool
+    official, monkeypatch: pytest.MonkeyPatch, small_tracker: Callable[..., Any], by_mask: bool
 ) -> None:
     """Forward through 4 frames of 3 objects, one of which leaves; 3 corrections on the first."""
     import jax
@@ -117,7 +105,7 @@ def test_a_clip_costs_what_it_costs_officially(
     from train.step import encode
     from train.types import Batch
 
-    config, t, n = CONFIG, 4, 3
+    config, t, n = small_tracker().config, 4, 3
     size = config.image_size
     theirs = official.build_sam2(
         config,

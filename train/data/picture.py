@@ -1,5 +1,6 @@
 """A picture with its masks, as a video of one frame."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from train.data import reading
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(ABC):
     """What pictures of all data sets have in common; their masks differ."""
 
     name: str
@@ -33,5 +34,6 @@ class Picture:
     def image(self, t: int) -> UInt8[np.ndarray, "h w 3"]:
         return reading.read_rgb(self.path)
 
+    @abstractmethod
     def masks(self, t: int) -> Mapping[int, Bool[np.ndarray, "h w"]] | None:
-        raise NotImplementedError
+        """As `Video.masks`."""

@@ -6,6 +6,7 @@ files stay inside their folder.
 
 import difflib
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
@@ -46,8 +47,9 @@ class NamedVideos(Sequence[Video]):
 
     _names: tuple[str, ...]
 
+    @abstractmethod
     def _open(self, name: str) -> Video:
-        raise NotImplementedError
+        """The video of a name."""
 
     def __len__(self) -> int:
         return len(self._names)
