@@ -204,6 +204,8 @@ class Recipe:
       model: name of a preset.
       start: weights to begin with: whatever `sam_jax.load` takes, or MAE weights of an image
         encoder; nothing means random ones.
+      image_size: side of the square model input, pixels, when not the model's own: less costs less,
+        and what was learned small is a start for the full size.
       folder: of the run: checkpoints, logs, pictures, and the recipe as it was run. A run whose
         folder holds a checkpoint goes on from it.
       images, videos: batches of pictures and of clips; at least one of them.
@@ -224,6 +226,7 @@ class Recipe:
 
     model: str
     start: str = ""
+    image_size: int | None = None
     folder: str
     steps: int
     images: Stream | None = None

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,10 +78,13 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             check_batch(mesh, stream.batch, name)
     dtype = jnp.dtype(recipe.dtype)
     remat = recipe.remat == "all"
-    module = build(preset(recipe.model), dtype, drop_path=recipe.drop_path, remat=remat)
+    config = preset(recipe.model)
+    if recipe.image_size is not None:
+        config = replace(config, image_size=recipe.image_size)
+    module = build(config, dtype, drop_path=recipe.drop_path, remat=remat)
     loader = make_loader(
         recipe,
-        module.config.image_size,  # type: ignore[unresolved-attribute]
+        config.image_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -88,7 +92,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     try:
         state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
         if jax.process_index() == 0:
-            describe(recipe, module.config, folder)  # type: ignore[unresolved-attribute]
+            describe(recipe, config, folder)
         else:  # all processes do the same, and one is heard
             console = Console(quiet=True)
         with (

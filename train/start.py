@@ -53,7 +53,7 @@ def initial_params(
     hiera = _read_hiera(path)
     if hiera is not None:
         return _from_hiera(hiera, module, key, path)
-    model = load(path, dtype=jnp.float32)
+    model = load(path, dtype=jnp.float32, image_size=config.image_size)
     if differences := _differences(model.config, config):
         raise CheckpointError(
             f"{path} is of another model, {model.config.name!r}, than the recipe's, "
