@@ -4,9 +4,9 @@ Command:   python -m train nano_images
 Hardware:  CPU, or any GPU.
 Time:      4000 steps; see docs/training.md for what came of how many.
 
-Small pictures, of which four cost what one of the full size does: enough to learn what a click means
-and what belongs together. What only video uses is left as it begins; the recipe `nano` goes on from
-here at the full size. There is no end of scenes, so none is turned or bent to be another one.
+Small pictures, of which four cost what one of the full size does: enough to learn what a click
+means and what belongs together. What only video uses is left as it begins; the recipe `nano` goes
+on from here at the full size. There is no end of scenes, so none is turned or bent to be another.
 """
 
 from train.config import Augment, LossWeights, Optimizer, Prompting, Recipe, Source, Stream

@@ -41,9 +41,11 @@ def _replace(
         return _to_memory(module, frames - 1, *args)
     if context.method_name == "__call__":
         if isinstance(module, DepthwiseConv):
-            return _depthwise(args[0], module.kernel.astype(args[0].dtype)) + module.bias
+            x = args[0]
+            return _depthwise(x, module.kernel.astype(x.dtype)) + module.bias.astype(x.dtype)
         if isinstance(module, Linear):
-            return _dot(args[0], module.matrix) + module.bias
+            x = args[0]
+            return _dot(x, module.matrix.astype(x.dtype)) + module.bias.astype(x.dtype)
         if isinstance(module, Upsample2x):
             return _upsample(module, args[0])
         if isinstance(module, nn.Conv):
@@ -101,13 +103,15 @@ _depthwise.defvjp(lambda x, kernel: (_depthwise(x, kernel), (x, kernel)), _depth
 
 def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
     n, h, w, c = x.shape
-    y = _dot(x, module.kernel.transpose(3, 0, 1, 2).reshape(c, -1)).reshape(n, h, w, 2, 2, -1)
-    return y.swapaxes(2, 3).reshape(n, 2 * h, 2 * w, -1) + module.bias
+    kernel = module.kernel.astype(x.dtype).transpose(3, 0, 1, 2).reshape(c, -1)
+    y = _dot(x, kernel).reshape(n, h, w, 2, 2, -1)
+    return y.swapaxes(2, 3).reshape(n, 2 * h, 2 * w, -1) + module.bias.astype(x.dtype)
 
 
 def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:
     """A strided convolution as a product with the neighbours of each place."""
-    kernel = module.get_variable("params", "kernel")
+    kernel, bias = (module.get_variable("params", name) for name in ("kernel", "bias"))
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
     high, wide, _, out = kernel.shape
     stride = module.strides  # a number, and so is the padding if there is any
     assert isinstance(stride, int)
@@ -124,7 +128,7 @@ def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs
         for j in range(wide)
     ]
     neighbours = jnp.concatenate(parts, -1)
-    return _dot(neighbours, kernel.reshape(-1, out)) + module.get_variable("params", "bias")
+    return _dot(neighbours, kernel.reshape(-1, out)) + bias
 
 
 def _to_memory(module: RopeAttention, most: int, x: Array, memory: Any, tables: Any) -> Array:
@@ -136,7 +140,7 @@ def _to_memory(module: RopeAttention, most: int, x: Array, memory: Any, tables: 
     )
     maps_valid = jnp.take_along_axis(memory.maps_valid, held, 1)
     n, _, t, e = maps.shape
-    q = rotate(module.q_proj(x), *tables) * module.dim**-0.5
+    q = rotate(module.q_proj(x), *tables) * jnp.asarray(module.dim**-0.5, x.dtype)
     keys = rotate(module.k_proj(maps + maps_pe), *tables).reshape(n, -1, module.dim)
     keys = jnp.concatenate([keys, module.k_proj(memory.pointers + memory.pointers_pe)], 1)
     values = jnp.concatenate([maps.reshape(n, -1, e), memory.pointers], 1)
@@ -157,21 +161,25 @@ def _attend(
 
 
 def _attend_forward(q: Array, keys: Array, values: Array, bias: Array) -> tuple[Array, tuple]:
-    scores = q @ keys.swapaxes(1, 2) + bias
+    scores = _float_matmul(q, keys.swapaxes(1, 2)) + bias
     weights = jnp.exp(scores - scores.max(-1, keepdims=True))
     total = weights.sum(-1, keepdims=True)
-    out = (weights @ values) / total
-    return out, (q, keys, values, weights, total, out)
+    out = _float_matmul(weights.astype(values.dtype), values) / total
+    return out.astype(q.dtype), (q, keys, values, weights, total, out)
 
 
 def _attend_backward(saved: tuple, grad: Array) -> tuple[Array, Array, Array, None]:
     """Divided where there are few columns, and with one pass over the scores less than jax's."""
     q, keys, values, weights, total, out = saved
-    grad = grad / total
+    grad = grad.astype(jnp.float32) / total
     along = (grad * out).sum(-1, keepdims=True)
     of_scores = weights * (grad @ values.swapaxes(1, 2) - along)
-    of_values = weights.swapaxes(1, 2) @ grad
-    return of_scores @ keys, of_scores.swapaxes(1, 2) @ q, of_values, None
+    grads = of_scores @ keys, of_scores.swapaxes(1, 2) @ q, weights.swapaxes(1, 2) @ grad
+    return *(g.astype(x.dtype) for g, x in zip(grads, saved, strict=False)), None
+
+
+def _float_matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
 
 
 _attend.defvjp(_attend_forward, _attend_backward)

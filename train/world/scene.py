@@ -19,8 +19,8 @@ from train.world.motion import Actor
 from train.world.paint import Painter
 from train.world.things import ARTICULATED, random_thing
 
-# Objects with fewer visible pixels (of 256 x 256) are nobody's target: about COCO's limit of what is
-# small, and a dozen cells of the mask grid of a model of that size.
+# Objects with fewer visible pixels (of 256 x 256) are nobody's target: about COCO's limit of what
+# is small, and a dozen cells of the mask grid of a model of that size.
 MIN_PIXELS = 200
 _MARGIN = 0.15  # painted around what the camera of a clip sees at first, as a part of it
 _AWAY = 0.5  # how many clips have a thing that leaves and comes back
