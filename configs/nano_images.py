@@ -35,6 +35,7 @@ config = Recipe(
         layer_decay=1.0,
     ),
     frozen=(r"^(memory|maskmem|obj_ptr|mask_downsample)", r"^no_(obj|mem_pos)"),
+    dropout=0.0,  # what has no end is not learned by heart
     ema=0.998,
     dtype="float32",
 )

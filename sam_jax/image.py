@@ -21,8 +21,8 @@ from sam_jax.types import ImageFeatures, Masks, Model, Prompts, PromptTokens
 
 
 def apply(model: Model, method: str, *inputs: Any) -> Any:
-    """`module.method(*inputs)` with the model's parameters."""
-    return model.module.apply({"params": model.params}, *inputs, method=method)
+    """`module.method(*inputs)` with the model's parameters and keys."""
+    return model.module.apply({"params": model.params}, *inputs, method=method, rngs=model.rngs)
 
 
 def encode_image(model: Model, images: Shaped[Array, "..."]) -> ImageFeatures:

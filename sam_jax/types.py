@@ -11,7 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 from flax import struct
-from jaxtyping import Array, BFloat16, Bool, Float, Int
+from jaxtyping import Array, BFloat16, Bool, Float, Int, PRNGKeyArray
 
 # Point labels. Upstream knows -1 to 3; PAD is ours: a slot that no attention sees.
 PAD = -2
@@ -29,10 +29,12 @@ class Model:
     Attributes:
       params: nested dict of arrays, named as in docs/architecture.md.
       module: the linen module: `module.config` describes it, it computes in `module.dtype`.
+      rngs: keys of what is random in training, by name; none outside of it.
     """
 
     params: Any
     module: nn.Module = struct.field(pytree_node=False)
+    rngs: dict[str, PRNGKeyArray] = struct.field(default_factory=dict)
 
     @property
     def config(self) -> Any:

@@ -211,6 +211,7 @@ class Recipe:
       images, videos: batches of pictures and of clips; at least one of them.
       image_share: how many of the steps are of pictures, where there are both.
       drop_path: chance that a residual branch of the image encoder is skipped.
+      dropout: of the memory attention; see `sam_jax.models.memory_attention`.
       frozen: patterns for the paths of parameters that are not trained.
       accumulate: batches whose gradients are averaged before parameters move; each of them counts
         as a step.
@@ -237,6 +238,7 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
     lora: Lora | None = None
     drop_path: float = 0.0
+    dropout: float = 0.1
     frozen: tuple[str, ...] = ()
     accumulate: int = 1
     ema: float | None = None

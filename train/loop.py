@@ -81,7 +81,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     config = preset(recipe.model)
     if recipe.image_size is not None:
         config = replace(config, image_size=recipe.image_size)
-    module = build(config, dtype, drop_path=recipe.drop_path, remat=remat)
+    module = build(config, dtype, drop_path=recipe.drop_path, remat=remat, dropout=recipe.dropout)
     loader = make_loader(
         recipe,
         config.image_size,

@@ -142,12 +142,13 @@ def _clip(
 
     def frame(state: VideoState, scanned: tuple) -> tuple[VideoState, Losses]:
         index, (user, features, masks, keys) = scanned
+        tuned = replace(model, rngs={"dropout": jax.random.fold_in(keys[0], 1)})
 
         def answer(
             features: ImageFeatures, embed: Float[Array, "n h w d"], _: Any, of_objects: Any
         ) -> tuple[ObjectAnswer, Losses]:
             masks, keys = of_objects
-            return ask(user, model, features, embed, masks, keys[0])
+            return ask(user, tuned, features, embed, masks, keys[0])
 
         inputs = FrameInput(
             features=features,
@@ -157,7 +158,7 @@ def _clip(
         )
         state = replace(state, frame=jnp.broadcast_to(index, n))
         state, _, _, losses = video.step_with_answer(
-            model, state, inputs, answer, (masks, keys), options=_OPTIONS
+            tuned, state, inputs, answer, (masks, keys), options=_OPTIONS
         )
         return state, losses
 

@@ -13,15 +13,21 @@ from sam_jax.types import Prompts
 
 
 def build(
-    config: Config, dtype: DTypeLike = jnp.float32, *, drop_path: float = 0.0, remat: bool = False
+    config: Config,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    drop_path: float = 0.0,
+    remat: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """The module of a config, computing in `dtype`.
 
     Args:
       drop_path, remat: of the image encoder, for training; see `sam_jax.models.hiera.Hiera`.
+      dropout: of the memory attention, for training.
     """
     if isinstance(config, Sam2Config):
-        return Sam2(config, dtype, drop_path, remat)
+        return Sam2(config, dtype, drop_path, remat, dropout)
     raise ValueError(f"no module for {type(config).__name__} {config.name!r}")
 
 

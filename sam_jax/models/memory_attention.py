@@ -110,11 +110,12 @@ def _read(
 
 
 class MemoryAttentionLayer(nn.Module):
-    """Pre-norm: self-attention, attention to the memory, feed-forward."""
+    """Pre-norm: self-attention, attention to the memory, feed-forward; see `MemoryAttention`."""
 
     dim: int
     memory_dim: int
     mlp_dim: int
+    dropout: float
 
     def setup(self) -> None:
         self.self_attn = RopeAttention(self.dim, self.dim)
@@ -122,27 +123,39 @@ class MemoryAttentionLayer(nn.Module):
         self.linear1 = Linear(self.dim, self.mlp_dim)
         self.linear2 = Linear(self.mlp_dim, self.dim)
         self.norm1, self.norm2, self.norm3 = (LayerNorm(epsilon=1e-5) for _ in range(3))
+        self.drop = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
 
     def __call__(
         self, x: Float[Array, "n t d"], memory: MemoryTokens, tables: Tables
     ) -> Float[Array, "n t d"]:
-        x = x + self.self_attn.to_itself(self.norm1(x).astype(x.dtype), tables)
-        x = x + self.cross_attn_image.to_memory(self.norm2(x).astype(x.dtype), memory, tables)
-        return x + self.linear2(nn.relu(self.linear1(self.norm3(x).astype(x.dtype))))
+        seen = self.self_attn.to_itself(self.norm1(x).astype(x.dtype), tables)
+        x = x + self.drop(seen)
+        seen = self.cross_attn_image.to_memory(self.norm2(x).astype(x.dtype), memory, tables)
+        x = x + self.drop(seen)
+        hidden = self.drop(nn.relu(self.linear1(self.norm3(x).astype(x.dtype))))
+        return x + self.drop(self.linear2(hidden))
 
 
 class MemoryAttention(nn.Module):
-    """Layers and a final norm."""
+    """Layers and a final norm.
+
+    Attributes:
+      dropout: chance that a feature of a branch, or of the feed-forward's hidden layer, is dropped.
+        Only where an rng "dropout" is given. Upstream drops attention weights, too, which here
+        never exist at once.
+    """
 
     dim: int
     memory_dim: int
     mlp_dim: int
     depth: int
     dtype: DTypeLike = jnp.float32
+    dropout: float = 0.0
 
     def setup(self) -> None:
         self.layers = [
-            MemoryAttentionLayer(self.dim, self.memory_dim, self.mlp_dim) for _ in range(self.depth)
+            MemoryAttentionLayer(self.dim, self.memory_dim, self.mlp_dim, self.dropout)
+            for _ in range(self.depth)
         ]
         self.norm = LayerNorm(epsilon=1e-5)
 

@@ -42,12 +42,14 @@ class Sam2(nn.Module):
       dtype: what products are computed in; parameters, norms, softmax, heads and mask logits are
         float32.
       drop_path, remat: of the image encoder, for training; see `Hiera`.
+      dropout: of the memory attention, for training.
     """
 
     config: Sam2Config
     dtype: DTypeLike = jnp.float32
     drop_path: float = 0.0
     remat: bool = False
+    dropout: float = 0.0
 
     def setup(self) -> None:
         c, m = self.config, self.config.memory
@@ -57,7 +59,7 @@ class Sam2(nn.Module):
         )
         self.mask_decoder = MaskDecoder(c.decoder, c.dim, self.dtype)
         self.memory_attention = MemoryAttention(
-            c.dim, m.dim, m.mlp_dim, m.attention_layers, self.dtype
+            c.dim, m.dim, m.mlp_dim, m.attention_layers, self.dtype, self.dropout
         )
         self.memory_encoder = MemoryEncoder(c.dim, m.dim, m.fuser_layers, self.dtype)
         self.maskmem_tpos_enc = self.param(
