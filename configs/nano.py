@@ -9,6 +9,7 @@ Time:      see docs/training.md.
 from dataclasses import replace
 
 from configs.nano_images import config as nano_images
+from configs.nano_images import images
 from train.config import Evaluation, LossWeights, Prompting, Source, Stream
 
 _WORLD = Source(kind="synthetic")
@@ -17,7 +18,9 @@ config = replace(
     nano_images,
     start="runs/nano_images",
     folder="runs/nano",
+    image_size=None,
     steps=4000,
+    images=replace(images, batch=4, objects=8),
     videos=Stream(
         source=_WORLD,
         batch=2,
@@ -25,9 +28,10 @@ config = replace(
         objects=3,
         reverse=0.5,
         prompts=Prompting(corrections=1, corrected_frames=1, first_frames=1),
+        augment=images.augment,
     ),
     image_share=0.6,
-    losses=LossWeights(stride=4),
+    losses=LossWeights(stride=4, object=4.0),  # few are absent, and none was ever told so
     evaluation=Evaluation(images=_WORLD, videos=_WORLD, samples=50, frames=8),
     frozen=(),
 )

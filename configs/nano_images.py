@@ -11,19 +11,20 @@ on from here at the full size. There is no end of scenes, so none is turned or b
 
 from train.config import Augment, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
 
+images = Stream(
+    source=Source(kind="synthetic"),
+    batch=8,
+    frames=1,
+    objects=12,
+    prompts=Prompting(point_share=1, box_share=0.35, corrections=1, from_truth=0.3),
+    augment=Augment(rotation=0, shear=0),
+)
 config = Recipe(
     model="sam2.1-hiera-nano",
     folder="runs/nano_images",
     image_size=128,
     steps=4000,
-    images=Stream(
-        source=Source(kind="synthetic"),
-        batch=8,
-        frames=1,
-        objects=12,
-        prompts=Prompting(point_share=1, box_share=0.35, corrections=1, from_truth=0.3),
-        augment=Augment(rotation=0, shear=0),
-    ),
+    images=images,
     losses=LossWeights(stride=4, balance_steps=1500, locate_steps=300),
     optimizer=Optimizer(
         learning_rate=8e-4,

@@ -265,6 +265,9 @@ class Recipe:
         _check_least(self.losses, "losses.", {"stride": 1})
         counts = {"samples": 0, "frames": 0, "objects": 0, "every": 0}
         _check_least(self.evaluation, "evaluation.", counts)
+        for name in ("drop_path", "dropout"):
+            if not 0 <= (chance := getattr(self, name)) < 1:
+                raise ValueError(f"{name} is a chance, at least 0 and below 1, got {chance}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema is a decay, between 0 and 1, got {self.ema}")
         if self.images is None and self.videos is None:

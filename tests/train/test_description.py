@@ -52,6 +52,8 @@ assert own_videos.videos is not None
     ("wrong", "message"),
     [
         ({"ema": 1.5}, "ema is a decay"),
+        ({"dropout": 1.0}, "dropout is a chance, at least 0 and below 1, got 1.0"),
+        ({"drop_path": -0.1}, "drop_path is a chance"),
         ({"evaluation": Evaluation(samples=-1)}, "evaluation.samples must be at least 0"),
         ({"videos": replace(own_videos.videos, frames=1)}, "videos.frames must be at least 2"),
     ],

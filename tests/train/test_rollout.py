@@ -98,6 +98,19 @@ def _losses(model: Model, prompting: Prompting, batch: Batch) -> Losses:
     )
 
 
+def test_what_is_dropped_shows_where_there_is_a_memory(small_tracker: Callable[..., Model]) -> None:
+    """In clips, and another draw with another key; pictures have no memory."""
+    model = small_tracker()
+    dropping = replace(model, module=model.module.clone(dropout=0.5))
+    clicks = replace(CLICKS, corrections=0, corrected_frames=0)
+    for t in (1, 2):
+        plain, dropped = (
+            compiled(partial(_losses, m, clicks), batch(t))(batch(t)).total(LossWeights())
+            for m in (model, dropping)
+        )
+        assert (float(plain) == float(dropped)) == (t == 1)
+
+
 def test_fillers_count_for_nothing(small_tracker: Callable[..., Model]) -> None:
     model, given = small_tracker(), batch(1)
     losses = compiled(partial(_losses, model, replace(CLICKS, corrections=0)), given)

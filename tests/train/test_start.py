@@ -59,6 +59,17 @@ def begin(x: Path | str, module: nn.Module) -> tuple[Flat, str]:
     return {path: np.asarray(x) for path, x in flatten(params).items()}, description
 
 
+def test_weights_learned_at_one_size_begin_another(
+    params: Flat, module: nn.Module, tmp_path: Path
+) -> None:
+    native.write(tmp_path / "small.safetensors", CONFIG, params)
+    larger = models.build(dataclasses.replace(CONFIG, image_size=64))
+    found, _ = begin(tmp_path / "small.safetensors", larger)
+    assert found.keys() == params.keys()
+    for path, x in params.items():
+        np.testing.assert_array_equal(found[path], x)
+
+
 def test_random_weights_are_inclined(
     module: nn.Module, random_params: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
