@@ -1,5 +1,6 @@
 """Segment Anything (SAM 1, SAM 2, SAM 2.1) in JAX and Flax."""
 
+from sam_jax.clip import Clip, load_clip
 from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
 from sam_jax.predictors.image import ImagePredictor
@@ -8,6 +9,7 @@ from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
 __all__ = [
+    "Clip",
     "ImagePredictor",
     "Model",
     "Stream",
@@ -15,5 +17,6 @@ __all__ = [
     "Tracked",
     "VideoPredictor",
     "load",
+    "load_clip",
     "save",
 ]

@@ -18,12 +18,14 @@ class TypedPrompts:
       labels: 1 on the object, 0 on what does not belong to it.
       boxes: x0 y0 x1 y1; more than one are as many objects.
       mask: file of a mask prompt.
+      text: what the object is called.
     """
 
     points: list[list[float]]
     labels: list[int]
     boxes: list[list[float]]
     mask: Path | None
+    text: str | None
 
     def check_inside(self, width: int, height: int, name: str | Path) -> None:
         """Raises ValueError if a click or a box leaves the image called `name`."""
@@ -36,16 +38,20 @@ class TypedPrompts:
                 raise ValueError(f"--box {','.join(f'{v:g}' for v in box)} is partly {size}")
 
 
-def parse_prompts(points: Sequence[str], boxes: Sequence[str], mask: Path | None) -> TypedPrompts:
-    """The arguments of --point, --box and --mask.
+def parse_prompts(
+    points: Sequence[str], boxes: Sequence[str], mask: Path | None, text: str | None = None
+) -> TypedPrompts:
+    """The arguments of --point, --box, --mask and --text.
 
     Raises:
       ValueError: a malformed or meaningless one, none at all, or several boxes beside others.
     """
-    if not points and not boxes and mask is None:
+    if text is not None and not text.strip():
+        raise ValueError("--text is empty: name the thing to segment, such as --text 'a red cup'")
+    if not points and not boxes and mask is None and text is None:
         raise ValueError("nothing to segment: give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE")
-    if len(boxes) > 1 and (points or mask is not None):
-        other = "--point" if points else "--mask"
+    if len(boxes) > 1 and (points or mask is not None or text is not None):
+        other = "--point" if points else "--mask" if mask is not None else "--text"
         raise ValueError(
             f"{len(boxes)} boxes are {len(boxes)} objects, and {other} cannot say which it belongs"
             " to: give one --box, or run once for each object"
@@ -56,6 +62,7 @@ def parse_prompts(points: Sequence[str], boxes: Sequence[str], mask: Path | None
         labels=[label for _, _, label in clicks],
         boxes=[parse_box(text, what=f"--box {text!r}", form=_BOX_FORM) for text in boxes],
         mask=mask,
+        text=text,
     )
 
 

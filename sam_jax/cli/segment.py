@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def segment(args: Segment) -> int:
     Raises:
       ValueError, OSError: bad prompts, model or output folder, or no images.
     """
-    prompts = parse_prompts(args.point, args.box, args.mask)
+    prompts = parse_prompts(args.point, args.box, args.mask, args.text)
+    _check_text(args)
     inputs = [*args.images, *([args.mask] if args.mask else [])]
     if not args.images:
         raise ValueError("no pictures given: sam-jax segment IMAGE... --point X,Y")
@@ -56,6 +57,8 @@ def segment(args: Segment) -> int:
         from sam_jax.predictors.image import ImagePredictor
 
         predictor = ImagePredictor(load(args.model))
+        if args.text is not None:
+            predictor.text_encoder = _text_encoder(predictor.model.config, args)
         for stem, path in _progress(list(plans.items())):
             try:
                 _segment_one(predictor, path, args.output / stem, prompts, args)
@@ -83,6 +86,7 @@ def _segment_one(
         box=np.array(prompts.boxes) if prompts.boxes else None,
         mask_input=mask_input,
         multimask_output=args.multimask,
+        text=prompts.text,
     )
     candidates = masks.shape[-3]
     masks = masks.reshape(-1, height, width) > 0.5  # [objects * candidates, h, w]
@@ -126,6 +130,38 @@ def _segment_one(
         file = mask_files[min(i, len(mask_files) - 1)]
         share = 100 * area / mask.size
         say(f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}")
+
+
+def _check_text(args: Segment) -> None:
+    """Raises ValueError for a text prompt that cannot work, as far as the command line tells."""
+    if args.text is None:
+        if args.text_encoder is not None:
+            raise ValueError("--text-encoder without --text: give both")
+        return
+    from sam_jax.presets import PRESETS
+
+    if args.model in PRESETS and not Path(args.model).exists():
+        _require_text(PRESETS[args.model], args)
+
+
+def _require_text(config: Any, args: Segment) -> Path:
+    """The folder of the text encoder, for a model that takes text."""
+    from sam_jax.models.prompt_encoder import NO_TEXT
+
+    if not config.text_dim:
+        raise ValueError(f"--text {args.text!r:.80}: the model {args.model} {NO_TEXT}")
+    if args.text_encoder is None:
+        raise ValueError(
+            f"--text needs --text-encoder DIR, the CLIP checkpoint that {args.model} was trained"
+            " with, as Hugging Face lays it out"
+        )
+    return args.text_encoder
+
+
+def _text_encoder(config: Any, args: Segment) -> Callable[[Sequence[str]], Any]:
+    from sam_jax.clip import load_clip
+
+    return load_clip(_require_text(config, args)).embed_text
 
 
 def _stems(images: Sequence[Path]) -> list[str]:

@@ -148,8 +148,8 @@ class ImagePredictor:
           multimask_output: three masks for an ambiguous prompt, or one.
           return_logits: logits in place of 0/1.
           normalize_coords: coordinates are pixels; false if they are 0..1 already.
-          text: a phrase, or n for n objects; or their embeddings, [c] or [n c]. Only for models with
-            a text projection. Alone it is as ambiguous as a click; a click beside it helps.
+          text: a phrase, or n for n objects; or their embeddings, [c] or [n c]. Only for models
+            with a text projection. Alone it is as ambiguous as a click; a click beside it helps.
 
         Returns:
           Masks float32 [m h w] at the original size, predicted IoU [m], low-resolution logits
@@ -163,7 +163,13 @@ class ImagePredictor:
         if self._is_batch:
             raise RuntimeError("a batch of images is set: call predict_batch")
         prompts = self._check(
-            point_coords, point_labels, box, mask_input, normalize_coords, self._sizes[0], text
+            point_coords,
+            point_labels,
+            box,
+            mask_input,
+            normalize_coords,
+            self._sizes[0],
+            text=text,
         )
         (result,) = self._run(features, [prompts], multimask_output, return_logits)
         return result
@@ -221,6 +227,7 @@ class ImagePredictor:
         mask: Any,
         normalize_coords: bool,
         size: tuple[int, int],
+        *,
         text: Any = None,
     ) -> PromptArrays:
         config = self.model.config

@@ -106,7 +106,7 @@ def _count(
     mask: np.ndarray | None,
     text: np.ndarray | None,
 ) -> int:
-    """How many objects are asked for. One mask or text serves all; one place serves all of those."""
+    """How many objects are asked for. One mask or text serves all; one place, all of those."""
     given = {"points": points, "boxes": corners, "masks": mask, "texts": text}
     counts = {name: len(value) for name, value in given.items() if value is not None}
     if not counts:
