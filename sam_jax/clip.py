@@ -76,13 +76,13 @@ class Clip:
         return np.asarray(encode_text(self.model, tokens))[:n]
 
     def embed_images(
-        self, images: Sequence[Any], masks: Sequence[Bool[np.ndarray, "h w"]] | None = None
+        self, images: Sequence[Any], masks: Sequence[Any] | None = None
     ) -> Float[np.ndarray, "n c"]:
         """Embeddings of length 1 of the middle squares of pictures.
 
         Args:
           images: uint8 RGB [h w 3], or PIL.
-          masks: of the same sizes; what the output token sees of each in the last layer.
+          masks: bool [h w], of the same sizes; what the output token sees in the last layer.
 
         Raises:
           ValueError: none or no such pictures, or a mask of another size or without a pixel in the
@@ -102,8 +102,8 @@ class Clip:
         return np.asarray(encode_images(self.model, pixels, visible))
 
 
-def _fit(image: np.ndarray, mask: np.ndarray, size: int) -> Bool[np.ndarray, "size size"]:
-    hw = image.shape[:2]
+def _fit(image: np.ndarray, mask: Any, size: int) -> Bool[np.ndarray, "size size"]:
+    hw, mask = image.shape[:2], np.asarray(mask)
     if mask.dtype != np.bool_ or mask.shape != hw:
         raise ValueError(
             f"a mask must be bool {list(hw)} as its picture, got {mask.dtype} {list(mask.shape)}"

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +178,83 @@ def drifting() -> Callable[..., np.ndarray]:
         return np.stack([frame[:height, :width] for frame in moved])
 
     return make
+
+
+# Words that get tokens of their own in the tests' vocabulary; all else is spelt in bytes.
+_MERGES = ["r e", "re d</w>", "c u", "cu p</w>", "c i", "l e</w>"]
+
+
+def _vocabulary() -> dict[str, int]:
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    merged = [merge.replace(" ", "") for merge in _MERGES]
+    signs = [*letters, *(letter + "</w>" for letter in letters), *merged]
+    return {sign: i for i, sign in enumerate([*signs, "<|startoftext|>", "<|endoftext|>"])}
+
+
+@pytest.fixture(scope="session")
+def vocabulary_size() -> int:
+    return len(_vocabulary())
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer() -> Callable[[Path], Path]:
+    """`clip_tokenizer(folder)`: writes a small vocabulary of CLIP's kind there."""
+
+    def write(folder: Path) -> Path:
+        vocabulary = json.dumps(_vocabulary(), ensure_ascii=False)
+        (folder / "vocab.json").write_text(vocabulary, "utf-8")
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(_MERGES) + "\n", "utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def clip_folder(
+    clip_tokenizer: Callable[[Path], Path], random_params: Callable[..., Any]
+) -> Callable[..., Path]:
+    """`clip_folder(folder, seed=0)`: writes a small CLIP there as Hugging Face would."""
+    from sam_jax.checkpoint.native import write_safetensors
+    from sam_jax.checkpoint.strict import flatten
+    from sam_jax.clip_config import ClipConfig, ClipImageConfig, ClipTextConfig
+    from sam_jax.models.clip import Clip, abstract_clip_params
+
+    text = ClipTextConfig(32, 2, 4, context=20, vocab_size=len(_vocabulary()))
+    config = ClipConfig("small-clip", 24, text, ClipImageConfig(48, 2, 4, patch=8, image_size=32))
+    axes = {2: (1, 0), 4: (3, 2, 0, 1)}
+
+    def write(folder: Path, seed: int = 0) -> Path:
+        state = {}
+        for path, array in flatten(random_params(abstract_clip_params(Clip(config)), seed)).items():
+            name = re.sub(r"_(\d+)(?=/)", r".\1", path).replace("/", ".")
+            name = re.sub(r"\.(kernel|scale)$|(?<=n_embedding)$", ".weight", name)
+            is_kernel = path.endswith("/kernel")
+            state[name] = array.transpose(axes[array.ndim]) if is_kernel else array
+        write_safetensors(clip_tokenizer(folder) / "model.safetensors", state, {})
+        values = {
+            "model_type": "clip",
+            "projection_dim": 24,
+            "text_config": {
+                "hidden_size": 32,
+                "intermediate_size": 128,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "max_position_embeddings": 20,
+                "vocab_size": text.vocab_size,
+                "eos_token_id": 2,
+            },
+            "vision_config": {
+                "hidden_size": 48,
+                "intermediate_size": 192,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "patch_size": 8,
+                "image_size": 32,
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(values))
+        return folder
+
+    return write

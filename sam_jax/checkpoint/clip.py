@@ -92,10 +92,16 @@ def read_config(folder: Path) -> ClipConfig:
     text, image = _tower(values, "text_config", _TEXT), _tower(values, "vision_config", _IMAGE)
     for tower in (text, image):
         _require_openai(tower, file)
+    width = values.get("projection_dim", 512)
+    sizes = {"projection_dim": width} | image | text
+    if wrong := [name for name in sizes.keys() - _ENCODER if type(sizes[name]) is not int]:
+        raise CheckpointError(
+            f"{file}: {wrong[0]} must be a whole number, got {sizes[wrong[0]]!r:.40}"
+        )
     try:
         return ClipConfig(
             name=folder.resolve().name,
-            embed_dim=values.get("projection_dim", 512),
+            embed_dim=width,
             text=ClipTextConfig(
                 width=text["hidden_size"],
                 depth=text["num_hidden_layers"],
@@ -120,7 +126,8 @@ def _tower(values: Mapping[str, Any], name: str, default: Mapping[str, Any]) -> 
     """The fields of a tower. What older files repeat under <name>_dict counts more."""
     found = dict(default)
     for part in (values.get(name), values.get(f"{name}_dict")):
-        found |= part if isinstance(part, dict) else {}
+        if isinstance(part, dict):
+            found |= {key: part[key] for key in default if key in part}
     return found
 
 

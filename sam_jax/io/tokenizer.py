@@ -100,6 +100,8 @@ def _from_merges(tokenizers: Any, vocabulary: Path, merges: Path) -> Any:
     normal, split = tokenizers.normalizers, tokenizers.pre_tokenizers
     blanks = normal.Replace(tokenizers.Regex(r"\s+"), " ")
     tokenizer.normalizer = normal.Sequence([normal.NFC(), blanks, normal.Lowercase()])
+    marks = [mark for mark in (_START, _END) if tokenizer.token_to_id(mark) is not None]
+    tokenizer.add_special_tokens(marks)  # each is one token wherever it is in a text
     words = split.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
     tokenizer.pre_tokenizer = split.Sequence([words, split.ByteLevel(add_prefix_space=False)])
     return tokenizer

@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         self,
         x: Float[Array, "n t d"],
         mask: Bool[Array, "k t t"],
-        last_mask: Bool[Array, "k t t"],
+        last_mask: Bool[Array, "j t t"],
     ) -> Float[Array, "n t d"]:
         """Which token (second axis) may see which (last axis), in all layers and in the last."""
         for layer in self.layers[:-1]:

@@ -3,8 +3,9 @@
     python tests/names/record.py        # see `make oracle`; also needs transformers
 
 The official lists come from the official builders; the Hugging Face ones from `Sam2VideoModel` and
-`SamModel`, built from the `config.json` that our converter writes; those of CLIP from `CLIPModel`. No weights are needed. Each list
-is one `<scheme>_<model>.json.gz`, name -> shape, in the order of the model's `state_dict`.
+`SamModel`, built from the `config.json` that our converter writes, and from `CLIPModel`. No weights
+are needed. Each list is one `<scheme>_<model>.json.gz`, name -> shape, in the order of the model's
+`state_dict`.
 """
 
 import gzip
