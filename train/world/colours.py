@@ -31,7 +31,7 @@ def colour_indices(pixels: UInt8[np.ndarray, "*n 3"]) -> Int8[np.ndarray, "*n"]:
     pale_red = (found == COLOURS.index("red")) & (low > 0.5)
     found = np.where(pale_red, _PINK, found)
     grey = np.where(high < 0.22, _BLACK, np.where(low > 0.8, _WHITE, _GREY))
-    found = np.where((chroma < 0.1) | (chroma < 0.22 * high), grey, found)
+    found = np.where((chroma < 0.08) | (chroma < 0.16 * high), grey, found)
     return np.where(high < 0.16, _BLACK, found).astype(np.int8)
 
 
