@@ -5,6 +5,7 @@ from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.stream import Stream, Tracked
+from sam_jax.predictors.text_boxes import text_boxes
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
@@ -19,4 +20,5 @@ __all__ = [
     "load",
     "load_clip",
     "save",
+    "text_boxes",
 ]

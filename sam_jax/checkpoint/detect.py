@@ -165,7 +165,10 @@ def identify(params: Mapping[str, np.ndarray], source: object = "the checkpoint"
             + "; ".join(f"{config.name}: {_words(key)}" for key, config in known.items())
             + ". For a model of your own, pass its config=..."
         )
-    return known[seen]
+    projection = params.get("prompt_encoder/text_projection/kernel")
+    if projection is None:
+        return known[seen]
+    return dataclasses.replace(known[seen], text_dim=projection.shape[0])
 
 
 def _signature(config: Config) -> tuple[str, int, int]:

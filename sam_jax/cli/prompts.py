@@ -18,14 +18,12 @@ class TypedPrompts:
       labels: 1 on the object, 0 on what does not belong to it.
       boxes: x0 y0 x1 y1; more than one are as many objects.
       mask: file of a mask prompt.
-      text: what the object is called.
     """
 
     points: list[list[float]]
     labels: list[int]
     boxes: list[list[float]]
     mask: Path | None
-    text: str | None
 
     def check_inside(self, width: int, height: int, name: str | Path) -> None:
         """Raises ValueError if a click or a box leaves the image called `name`."""
@@ -62,7 +60,6 @@ def parse_prompts(
         labels=[label for _, _, label in clicks],
         boxes=[parse_box(text, what=f"--box {text!r}", form=_BOX_FORM) for text in boxes],
         mask=mask,
-        text=text,
     )
 
 

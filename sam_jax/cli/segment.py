@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,10 @@ def segment(args: Segment) -> int:
         from sam_jax.predictors.image import ImagePredictor
 
         predictor = ImagePredictor(load(args.model))
-        if args.text is not None:
-            predictor.text_encoder = _text_encoder(predictor.model.config, args)
+        text = None if args.text is None else _embedding(predictor.model.config, args)
         for stem, path in _progress(list(plans.items())):
             try:
-                _segment_one(predictor, path, args.output / stem, prompts, args)
+                _segment_one(predictor, path, args.output / stem, prompts, text, args)
             except (ValueError, OSError) as error:
                 report(error)
                 failures += 1
@@ -69,7 +68,12 @@ def segment(args: Segment) -> int:
 
 
 def _segment_one(
-    predictor: Any, path: Path, target: Path, prompts: TypedPrompts, args: Segment
+    predictor: Any,
+    path: Path,
+    target: Path,
+    prompts: TypedPrompts,
+    text: np.ndarray | None,
+    args: Segment,
 ) -> None:
     """Predicts, writes and prints for one image; `target` is the output path without its suffix."""
     image = read_image(path)
@@ -86,7 +90,7 @@ def _segment_one(
         box=np.array(prompts.boxes) if prompts.boxes else None,
         mask_input=mask_input,
         multimask_output=args.multimask,
-        text=prompts.text,
+        text=text,
     )
     candidates = masks.shape[-3]
     masks = masks.reshape(-1, height, width) > 0.5  # [objects * candidates, h, w]
@@ -158,10 +162,13 @@ def _require_text(config: Any, args: Segment) -> Path:
     return args.text_encoder
 
 
-def _text_encoder(config: Any, args: Segment) -> Callable[[Sequence[str]], Any]:
+def _embedding(config: Any, args: Segment) -> np.ndarray | None:
+    """The text once for all pictures, checked against the model."""
     from sam_jax.clip import load_clip
+    from sam_jax.predictors.text import embeddings
 
-    return load_clip(_require_text(config, args)).embed_text
+    encoder = load_clip(_require_text(config, args)).embed_text
+    return embeddings(args.text, config.text_dim, encoder)
 
 
 def _stems(images: Sequence[Path]) -> list[str]:
