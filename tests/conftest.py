@@ -128,11 +128,13 @@ def recorded() -> Callable[[str, str], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
-    """`small_tracker(presence=1.0)`: a SAM 2.1 for 96-pixel frames that compiles in seconds.
+    """`small_tracker(presence=1.0, text_dim=0)`: a SAM 2.1 for 96-pixel frames, quick to compile.
 
     Its parameters are random, but such that prompts and memory show in every mask. `presence` moves
     all object logits: at 1 most objects are there, at -1.2 they come and go.
     """
+    import dataclasses
+
     import jax.numpy as jnp
 
     from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
@@ -148,8 +150,6 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
         memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
     )
-    module = build(config)
-    params = random_params(module)
 
     def stronger(keys: Any, leaf: np.ndarray, presence: float) -> jax.Array:
         path = jax.tree_util.keystr(keys, simple=True, separator="/")
@@ -159,7 +159,9 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         shift = presence if path.endswith("pred_obj_score_head/layers_2/bias") else 0
         return jnp.asarray(gain * leaf + shift, leaf.dtype)
 
-    def make(presence: float = 1.0) -> Any:
+    def make(presence: float = 1.0, text_dim: int = 0) -> Any:
+        module = build(dataclasses.replace(config, text_dim=text_dim))
+        params = random_params(module)
         lively = jax.tree_util.tree_map_with_path(lambda k, x: stronger(k, x, presence), params)
         return Model(params=lively, module=module)
 

@@ -1,13 +1,11 @@
 """`ImagePredictor.predict(text=...)`: phrases and embeddings, and who refuses them."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 
 import sam_jax
-from sam_jax.models import build
 from sam_jax.types import Model
 
 WIDTH = 12
@@ -25,13 +23,8 @@ def photo(clip: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def predictor(tracker: Model, random_params: Any, photo: np.ndarray) -> sam_jax.ImagePredictor:
-    config = dataclasses.replace(tracker.config, text_dim=WIDTH)
-    module = build(config)
-    extra = random_params(module)["prompt_encoder"]["text_projection"]
-    prompts = tracker.params["prompt_encoder"] | {"text_projection": extra}
-    model = Model(params=tracker.params | {"prompt_encoder": prompts}, module=module)
-    predictor = sam_jax.ImagePredictor(model, text_encoder=encoder)
+def predictor(small_tracker: Any, photo: np.ndarray) -> sam_jax.ImagePredictor:
+    predictor = sam_jax.ImagePredictor(small_tracker(text_dim=WIDTH), text_encoder=encoder)
     predictor.set_image(photo)
     return predictor
 

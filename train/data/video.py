@@ -58,11 +58,3 @@ class Video(Protocol):
             an object is asked for.
         """
         ...
-
-
-class DescribedVideo(Video, Protocol):
-    """A video whose objects can be asked for in words."""
-
-    def phrases(self, t: int) -> Mapping[int, str]:
-        """For objects by id, a phrase that means this one and no other in that frame."""
-        ...
