@@ -12,6 +12,7 @@ from PIL import Image
 from sam_jax.cli import Segment, report, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
+from sam_jax.cli.text_prompt import check_text, embedding
 from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
@@ -32,7 +33,7 @@ def segment(args: Segment) -> int:
       ValueError, OSError: bad prompts, model or output folder, or no images.
     """
     prompts = parse_prompts(args.point, args.box, args.mask, args.text)
-    _check_text(args)
+    check_text(args)
     inputs = [*args.images, *([args.mask] if args.mask else [])]
     if not args.images:
         raise ValueError("no pictures given: sam-jax segment IMAGE... --point X,Y")
@@ -57,7 +58,7 @@ def segment(args: Segment) -> int:
         from sam_jax.predictors.image import ImagePredictor
 
         predictor = ImagePredictor(load(args.model))
-        text = None if args.text is None else _embedding(predictor.model.config, args)
+        text = None if args.text is None else embedding(predictor.model.config, args)
         for stem, path in _progress(list(plans.items())):
             try:
                 _segment_one(predictor, path, args.output / stem, prompts, text, args)
@@ -134,41 +135,6 @@ def _segment_one(
         file = mask_files[min(i, len(mask_files) - 1)]
         share = 100 * area / mask.size
         say(f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}")
-
-
-def _check_text(args: Segment) -> None:
-    """Raises ValueError for a text prompt that cannot work, as far as the command line tells."""
-    if args.text is None:
-        if args.text_encoder is not None:
-            raise ValueError("--text-encoder without --text: give both")
-        return
-    from sam_jax.presets import PRESETS
-
-    if args.model in PRESETS and not Path(args.model).exists():
-        _require_text(PRESETS[args.model], args)
-
-
-def _require_text(config: Any, args: Segment) -> Path:
-    """The folder of the text encoder, for a model that takes text."""
-    from sam_jax.models.prompt_encoder import NO_TEXT
-
-    if not config.text_dim:
-        raise ValueError(f"--text {args.text!r:.80}: the model {args.model} {NO_TEXT}")
-    if args.text_encoder is None:
-        raise ValueError(
-            f"--text needs --text-encoder DIR, the CLIP checkpoint that {args.model} was trained"
-            " with, as Hugging Face lays it out"
-        )
-    return args.text_encoder
-
-
-def _embedding(config: Any, args: Segment) -> np.ndarray | None:
-    """The text once for all pictures, checked against the model."""
-    from sam_jax.clip import load_clip
-    from sam_jax.predictors.text import embeddings
-
-    encoder = load_clip(_require_text(config, args)).embed_text
-    return embeddings(args.text, config.text_dim, encoder)
 
 
 def _stems(images: Sequence[Path]) -> list[str]:
