@@ -1,13 +1,16 @@
 """Segment Anything (SAM 1, SAM 2, SAM 2.1) in JAX and Flax."""
 
+from sam_jax.clip import Clip, load_clip
 from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.stream import Stream, Tracked
+from sam_jax.predictors.text_boxes import text_boxes
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
 __all__ = [
+    "Clip",
     "ImagePredictor",
     "Model",
     "Stream",
@@ -15,5 +18,7 @@ __all__ = [
     "Tracked",
     "VideoPredictor",
     "load",
+    "load_clip",
     "save",
+    "text_boxes",
 ]

@@ -33,7 +33,7 @@ def _require_sizes(config: Any) -> None:
         if f.type not in (int, tuple[int, ...], tuple[int, int]):
             continue
         most = _MOST if f.name in _COUNTED else _LARGEST
-        least = 0 if f.name == "global_att_blocks" else 1  # these are indices
+        least = 0 if f.name in ("global_att_blocks", "text_dim") else 1  # indices, and an option
         numbers = (value,) if f.type is int else value
         _require(
             all(type(n) is int and least <= n <= most for n in numbers),
@@ -170,6 +170,7 @@ class Sam2Config:
     image_size: int = 1024  # side of the square model input, pixels
     dim: int = 256  # embedding width of prompts, decoder and memory attention
     mask_channels: int = 16  # width of the mask-prompt stem
+    text_dim: int = 0  # width of text embeddings; 0: no projection of them, as released
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
@@ -205,6 +206,7 @@ class SamConfig:
     image_size: int = 1024
     dim: int = 256
     mask_channels: int = 16
+    text_dim: int = 0
     decoder: DecoderConfig = field(
         default_factory=lambda: DecoderConfig(
             high_res_features=False, object_score=False, iou_sigmoid=False, stability_fallback=False

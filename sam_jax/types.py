@@ -10,6 +10,7 @@ name says otherwise. Values before a sigmoid are called logits.
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 from flax import struct
 from jaxtyping import Array, BFloat16, Bool, Float, Int, PRNGKeyArray
 
@@ -51,12 +52,18 @@ class Prompts:
       mask: logits of an earlier mask, used where `has_mask`; k = n, 1 when shared by all, or 0 when
         nobody has one.
       has_mask: whether `mask` is a prompt; same leading size as `mask`.
+      text: unit-norm embeddings of phrases, or of pictures of the object, used where `has_text`;
+        r = n, or 0 when nobody has one.
+      has_text: whether `text` is a prompt.
     """
 
     points: Float[Array, "n p 2"]
     labels: Int[Array, "n p"]
     mask: Float[Array, "k hm wm 1"]
     has_mask: Bool[Array, " k"]
+    # numpy: an array of jax would choose the device when sam_jax is imported
+    text: Float[Array, "r c"] = struct.field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    has_text: Bool[Array, " r"] = struct.field(default_factory=lambda: np.zeros(0, bool))
 
 
 @struct.dataclass
@@ -77,7 +84,7 @@ class PromptTokens:
     """Encoded prompts.
 
     Attributes:
-      sparse: point and box tokens.
+      sparse: point and box tokens, then that of the text if there is any.
       valid: false where the token is padding.
       dense: mask-prompt map to add to the image embedding; k = n, or 1 when shared by all prompts.
     """

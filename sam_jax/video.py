@@ -319,8 +319,11 @@ def _where_prompted(prompts: Prompts, prompted: Bool[Array, " n"]) -> Prompts:
         has_mask = jnp.broadcast_to(has_mask, n)
     if mask.shape[0]:
         has_mask = has_mask & prompted
+    has_text = prompts.has_text
+    if has_text.shape[0]:
+        has_text = has_text & prompted
     labels = jnp.where(prompted[:, None], prompts.labels, nothing)
-    return Prompts(prompts.points, labels, mask, has_mask)
+    return replace(prompts, labels=labels, mask=mask, has_mask=has_mask, has_text=has_text)
 
 
 def _advance(

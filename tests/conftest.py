@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -127,11 +128,13 @@ def recorded() -> Callable[[str, str], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
-    """`small_tracker(presence=1.0)`: a SAM 2.1 for 96-pixel frames that compiles in seconds.
+    """`small_tracker(presence=1.0, text_dim=0)`: a SAM 2.1 for 96-pixel frames, quick to compile.
 
     Its parameters are random, but such that prompts and memory show in every mask. `presence` moves
     all object logits: at 1 most objects are there, at -1.2 they come and go.
     """
+    import dataclasses
+
     import jax.numpy as jnp
 
     from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
@@ -147,8 +150,6 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
         memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
     )
-    module = build(config)
-    params = random_params(module)
 
     def stronger(keys: Any, leaf: np.ndarray, presence: float) -> jax.Array:
         path = jax.tree_util.keystr(keys, simple=True, separator="/")
@@ -158,7 +159,9 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         shift = presence if path.endswith("pred_obj_score_head/layers_2/bias") else 0
         return jnp.asarray(gain * leaf + shift, leaf.dtype)
 
-    def make(presence: float = 1.0) -> Any:
+    def make(presence: float = 1.0, text_dim: int = 0) -> Any:
+        module = build(dataclasses.replace(config, text_dim=text_dim))
+        params = random_params(module)
         lively = jax.tree_util.tree_map_with_path(lambda k, x: stronger(k, x, presence), params)
         return Model(params=lively, module=module)
 
@@ -177,3 +180,83 @@ def drifting() -> Callable[..., np.ndarray]:
         return np.stack([frame[:height, :width] for frame in moved])
 
     return make
+
+
+# Words that get tokens of their own in the tests' vocabulary; all else is spelt in bytes.
+_MERGES = ["r e", "re d</w>", "c u", "cu p</w>", "c i", "l e</w>"]
+
+
+def _vocabulary() -> dict[str, int]:
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    merged = [merge.replace(" ", "") for merge in _MERGES]
+    signs = [*letters, *(letter + "</w>" for letter in letters), *merged]
+    return {sign: i for i, sign in enumerate([*signs, "<|startoftext|>", "<|endoftext|>"])}
+
+
+@pytest.fixture(scope="session")
+def vocabulary_size() -> int:
+    return len(_vocabulary())
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer() -> Callable[[Path], Path]:
+    """`clip_tokenizer(folder)`: writes a small vocabulary of CLIP's kind there."""
+
+    def write(folder: Path) -> Path:
+        vocabulary = json.dumps(_vocabulary(), ensure_ascii=False)
+        (folder / "vocab.json").write_text(vocabulary, "utf-8")
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(_MERGES) + "\n", "utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def clip_folder(
+    clip_tokenizer: Callable[[Path], Path], random_params: Callable[..., Any]
+) -> Callable[..., Path]:
+    """`clip_folder(folder, seed=0)`: writes a small CLIP there as Hugging Face would."""
+    from sam_jax.checkpoint.native import write_safetensors
+    from sam_jax.checkpoint.strict import flatten
+    from sam_jax.clip_config import ClipConfig, ClipImageConfig, ClipTextConfig
+    from sam_jax.models.clip import Clip, abstract_clip_params
+
+    text = ClipTextConfig(32, 2, 4, context=20, vocab_size=len(_vocabulary()))
+    config = ClipConfig("small-clip", 24, text, ClipImageConfig(48, 2, 4, patch=8, image_size=32))
+    axes = {2: (1, 0), 4: (3, 2, 0, 1)}
+
+    def write(folder: Path, seed: int = 0) -> Path:
+        state = {}
+        for path, array in flatten(random_params(abstract_clip_params(Clip(config)), seed)).items():
+            name = re.sub(r"_(\d+)(?=/)", r".\1", path).replace("/", ".")
+            name = re.sub(r"\.(kernel|scale)$|(?<=n_embedding)$", ".weight", name)
+            is_kernel = path.endswith("/kernel")
+            state[name] = array.transpose(axes[array.ndim]) if is_kernel else array
+        write_safetensors(clip_tokenizer(folder) / "model.safetensors", state, {})
+        values = {
+            "model_type": "clip",
+            "projection_dim": 24,
+            "text_config": {
+                "hidden_size": 32,
+                "intermediate_size": 128,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "max_position_embeddings": 20,
+                "vocab_size": text.vocab_size,
+                "eos_token_id": 2,
+            },
+            "vision_config": {
+                "hidden_size": 48,
+                "intermediate_size": 192,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "patch_size": 8,
+                "image_size": 32,
+            },
+        }
+        (folder / "config.json").write_text(json.dumps(values))
+        return folder
+
+    return write

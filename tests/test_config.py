@@ -62,6 +62,7 @@ def _changed(**changes: object) -> str:
         (_changed(decoder={"depth": 10**9}), "depth: only whole numbers from 1 to 256 "),
         (_changed(decoder={"stability_delta": float("nan")}), "stability_delta must be finite"),
         (_changed(memory={"dim": 48}), "dim 128 must be a multiple of memory.dim 48"),
+        (_changed(text_dim=-1), "text_dim: only whole numbers from 0 to 8192 .* got -1"),
         (_changed(dim=-256), "dim: only whole numbers from 1 to 8192 are possible, got -256"),
         (_changed(dim=4, decoder={"num_heads": 1}), "dim 4 must be a multiple of 8"),
         (_changed(mask_channels=2), "mask_channels 2 must be a multiple of 4"),

@@ -13,19 +13,21 @@ _PURE = {"models", "ops"} | _BASE
 ALLOWED = {
     "types": set(),
     "config": set(),
+    "clip_config": set(),
     "presets": {"config"},
     "ops": _BASE,
-    "models": {"ops"} | _BASE,
+    "models": {"ops", "clip_config"} | _BASE,
     "memory": {"types"},
     "image": _PURE,
     "frame": _PURE | {"image"},
     "video": _PURE | {"memory", "frame"},
     "everything": _PURE | {"image"},
     "predictors": _PURE | {"memory", "image", "frame", "video", "everything", "io"},
-    "checkpoint": {"config", "presets", "files"},
+    "checkpoint": {"config", "clip_config", "presets", "files"},
     "io": {"ops", "files"},
     "files": set(),
     "sharding": set(),
+    "clip": {"checkpoint", "image", "io", "models", "types"},
     "load": {"checkpoint", "models", "presets", "types", "config"},
 }
 UNRESTRICTED = {"__init__", "__main__", "cli"}

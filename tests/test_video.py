@@ -468,3 +468,23 @@ def test_clips_and_chunks_of_nothing_are_refused(model: Model, frames, t: int, c
         video.track(
             model, video.init_state(model, 1), jnp.asarray(frames[:t]), *several, chunk=chunk
         )
+
+
+def test_a_text_counts_where_it_is_asked(small_tracker, frames: np.ndarray) -> None:
+    """Of three objects with the same text, one is asked with it, one without, one not at all."""
+    model = small_tracker(text_dim=8)
+    features = encode(model, frames[0])
+    prompts, prompted = asked(3, {0: CLICK, 1: CLICK})
+    text = np.eye(8, dtype=np.float32)[[2, 2, 2]]
+    given = prompts.replace(text=text, has_text=np.array([True, False, True]))
+
+    def answers(prompts: Prompts, options: TrackOptions) -> FrameOutput:
+        state = video.init_state(model, 3)
+        frame = FrameInput(features, prompts, prompted, np.zeros(3, bool))
+        return video.jit_step(model, state, frame, options=options)[1]
+
+    for options in (OFF, TrackOptions(one_by_one=True)):
+        plain, worded = answers(prompts, options), answers(given, options)
+        assert abs(worded.logits[0] - plain.logits[0]).max() > 1e-3
+        np.testing.assert_allclose(worded.logits[1], plain.logits[1], atol=1e-4)
+        assert (worded.logits[2] == NO_OBJECT).all()

@@ -175,7 +175,8 @@ def _correct(
     predicted = bilinear(jax.lax.stop_gradient(logits), *masks.shape[1:]) > 0
     anywhere = jax.random.uniform(truth_key, (n, 1, 1)) < user.prompting.from_truth
     point, label = click_on_error(point_key, masks, predicted & ~anywhere)
-    return Prompts(
+    return replace(
+        prompts,
         points=prompts.points.at[:, slot].set(jnp.where(clicks, point, prompts.points[:, slot])),
         labels=labels.at[:, slot].set(jnp.where(clicks, label, labels[:, slot])),
         mask=logits[..., None],

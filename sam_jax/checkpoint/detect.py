@@ -15,7 +15,7 @@ from sam_jax.checkpoint.names import from_official
 from sam_jax.config import Config, Sam2Config
 from sam_jax.presets import PRESETS
 
-_SINGLE = "model.safetensors"
+SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 
@@ -57,7 +57,7 @@ def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
         kind = f"training run, {what} after {run.step:,} steps"
         return Checkpoint(kind, config or run.config, run.params)
     if path.is_dir():
-        arrays, metadata = _read_folder(path)
+        arrays, metadata = read_folder(path)
         container = "folder"
     else:
         container = _container(path)
@@ -66,7 +66,7 @@ def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
         else:
             arrays, metadata = native.read_safetensors(path)
     if native.is_native(metadata):
-        params = {name: _float32(name, array) for name, array in arrays.items()}
+        params = {name: as_float32(name, array) for name, array in arrays.items()}
         config = config or native.read_config(path, metadata)
         return Checkpoint(f"native {container}", config, params)
     if any(name.startswith("vision_encoder.") for name in arrays):
@@ -79,7 +79,7 @@ def read(path: str | Path, *, config: Config | None = None) -> Checkpoint:
             f"image_encoder. (official) or vision_encoder. (Hugging Face): {list(arrays)[:5]}"
             + _hint(arrays)
         )
-    params = from_official({name: _float32(name, array) for name, array in arrays.items()})
+    params = from_official({name: as_float32(name, array) for name, array in arrays.items()})
     config = config or identify(params, path)
     return Checkpoint(f"{container} with {scheme} names", config, params)
 
@@ -109,13 +109,18 @@ def _container(path: Path) -> str:
     )
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    if (folder / _SINGLE).exists():
-        return native.read_safetensors(folder / _SINGLE)
+def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Names -> arrays, and metadata, of the safetensors in a Hugging Face folder.
+
+    Raises:
+      CheckpointError: there are none, or a file is missing or damaged.
+    """
+    if (folder / SINGLE).exists():
+        return native.read_safetensors(folder / SINGLE)
     if not (folder / _INDEX).exists():
         content = sorted(item.name for item in folder.iterdir())
         raise CheckpointError(
-            f"{folder} holds neither {_SINGLE} nor {_INDEX}, but {content[:10] or 'nothing'}"
+            f"{folder} holds neither {SINGLE} nor {_INDEX}, but {content[:10] or 'nothing'}"
         )
     try:
         shards = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
@@ -133,7 +138,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return arrays, {}
 
 
-def _float32(name: str, array: np.ndarray) -> np.ndarray:
+def as_float32(name: str, array: np.ndarray) -> np.ndarray:
     """Parameters are float32 here; half precision in a file is a choice about its size."""
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
         raise CheckpointError(f"{name} has dtype {array.dtype}; a parameter must be floating point")
@@ -160,7 +165,10 @@ def identify(params: Mapping[str, np.ndarray], source: object = "the checkpoint"
             + "; ".join(f"{config.name}: {_words(key)}" for key, config in known.items())
             + ". For a model of your own, pass its config=..."
         )
-    return known[seen]
+    projection = params.get("prompt_encoder/text_projection/kernel")
+    if projection is None:
+        return known[seen]
+    return dataclasses.replace(known[seen], text_dim=projection.shape[0])
 
 
 def _signature(config: Config) -> tuple[str, int, int]:

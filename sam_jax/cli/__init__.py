@@ -16,8 +16,8 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 class Segment:
     r"""Segment what the prompts point at, in one picture or in many.
 
-    Clicks, at most one box and a mask together describe ONE object. Several boxes describe one
-    object each, and then come without clicks and mask. The same prompts are used on every picture.
+    Clicks, at most one box, a mask and a text together describe ONE object. Several boxes describe
+    one object each, and then come alone. The same prompts are used on every picture.
     Coordinates are pixels from the top left corner of the picture as viewers show it (EXIF rotation
     applied).
 
@@ -67,6 +67,10 @@ class Segment:
             " or a .npy, with logits of the model's low resolution.",
         ),
     ] = None
+    text: Annotated[str | None, arg(metavar="PHRASE", help_behavior_hint="")] = None
+    """What the object is called. Only for models that were trained with text; others refuse it."""
+    text_encoder: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """A CLIP checkpoint as Hugging Face lays it out, the one that the model was trained with."""
     model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
     """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
     output: Annotated[Path, arg(metavar="DIR")] = Path("segmented")
@@ -191,7 +195,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # while the help was printed
         _discard(sys.stdout)
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:  # the last names an extra
         report(error)
         return 2
     except KeyboardInterrupt:

@@ -36,16 +36,20 @@ class TypedPrompts:
                 raise ValueError(f"--box {','.join(f'{v:g}' for v in box)} is partly {size}")
 
 
-def parse_prompts(points: Sequence[str], boxes: Sequence[str], mask: Path | None) -> TypedPrompts:
-    """The arguments of --point, --box and --mask.
+def parse_prompts(
+    points: Sequence[str], boxes: Sequence[str], mask: Path | None, text: str | None = None
+) -> TypedPrompts:
+    """The arguments of --point, --box, --mask and --text.
 
     Raises:
       ValueError: a malformed or meaningless one, none at all, or several boxes beside others.
     """
-    if not points and not boxes and mask is None:
+    if text is not None and not text.strip():
+        raise ValueError("--text is empty: name the thing to segment, such as --text 'a red cup'")
+    if not points and not boxes and mask is None and text is None:
         raise ValueError("nothing to segment: give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE")
-    if len(boxes) > 1 and (points or mask is not None):
-        other = "--point" if points else "--mask"
+    if len(boxes) > 1 and (points or mask is not None or text is not None):
+        other = "--point" if points else "--mask" if mask is not None else "--text"
         raise ValueError(
             f"{len(boxes)} boxes are {len(boxes)} objects, and {other} cannot say which it belongs"
             " to: give one --box, or run once for each object"

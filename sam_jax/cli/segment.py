@@ -12,6 +12,7 @@ from PIL import Image
 from sam_jax.cli import Segment, report, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
+from sam_jax.cli.text_prompt import check_text, embedding
 from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import read_mask, write_npz, write_png, write_rle
@@ -31,7 +32,8 @@ def segment(args: Segment) -> int:
     Raises:
       ValueError, OSError: bad prompts, model or output folder, or no images.
     """
-    prompts = parse_prompts(args.point, args.box, args.mask)
+    prompts = parse_prompts(args.point, args.box, args.mask, args.text)
+    check_text(args)
     inputs = [*args.images, *([args.mask] if args.mask else [])]
     if not args.images:
         raise ValueError("no pictures given: sam-jax segment IMAGE... --point X,Y")
@@ -56,9 +58,10 @@ def segment(args: Segment) -> int:
         from sam_jax.predictors.image import ImagePredictor
 
         predictor = ImagePredictor(load(args.model))
+        text = None if args.text is None else embedding(predictor.model.config, args)
         for stem, path in _progress(list(plans.items())):
             try:
-                _segment_one(predictor, path, args.output / stem, prompts, args)
+                _segment_one(predictor, path, args.output / stem, prompts, text, args)
             except (ValueError, OSError) as error:
                 report(error)
                 failures += 1
@@ -66,7 +69,12 @@ def segment(args: Segment) -> int:
 
 
 def _segment_one(
-    predictor: Any, path: Path, target: Path, prompts: TypedPrompts, args: Segment
+    predictor: Any,
+    path: Path,
+    target: Path,
+    prompts: TypedPrompts,
+    text: np.ndarray | None,
+    args: Segment,
 ) -> None:
     """Predicts, writes and prints for one image; `target` is the output path without its suffix."""
     image = read_image(path)
@@ -83,6 +91,7 @@ def _segment_one(
         box=np.array(prompts.boxes) if prompts.boxes else None,
         mask_input=mask_input,
         multimask_output=args.multimask,
+        text=text,
     )
     candidates = masks.shape[-3]
     masks = masks.reshape(-1, height, width) > 0.5  # [objects * candidates, h, w]

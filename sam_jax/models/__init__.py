@@ -35,11 +35,14 @@ def init_params(module: nn.Module, key: jax.Array) -> dict[str, Any]:
     """Random float32 parameters with PyTorch's default distributions; for training from scratch."""
     config = module.config  # type: ignore[unresolved-attribute]
     side, mask = config.image_size, config.mask_size
+    texts = 1 if config.text_dim else 0
     prompts = Prompts(
         points=jnp.zeros((1, 1, 2)),
         labels=jnp.zeros((1, 1), jnp.int32),
         mask=jnp.zeros((1, mask, mask, 1)),
         has_mask=jnp.zeros(1, bool),
+        text=jnp.zeros((texts, config.text_dim)),
+        has_text=jnp.zeros(texts, bool),
     )
     return module.init(key, jnp.zeros((1, side, side, 3)), prompts)["params"]
 

@@ -1,10 +1,13 @@
-"""Points, boxes and masks as tokens and maps. The same for SAM 1, SAM 2 and 2.1.
+"""Points, boxes, masks and text as tokens and maps. The same for SAM 1, SAM 2 and 2.1.
 
 Upstream: sam2/modeling/sam/prompt_encoder.py, PromptEncoder.
 
 Difference from upstream: nothing is appended here. A box is two labelled points and the not-a-point
 token is an explicit label, so that a prompt says all that the decoder will see; PAD is a slot no
 attention reads (upstream pads by appending not-a-point, which changes the masks).
+
+The text token is described in the SAM paper (7.5 and D.5) and was never released, so its form is
+ours: one linear projection of a CLIP embedding.
 """
 
 from functools import partial
@@ -15,9 +18,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from sam_jax.models.layers import LayerNorm, gelu, table_init
+from sam_jax.models.layers import LayerNorm, Linear, gelu, table_init
 from sam_jax.ops.position import fourier_code, fourier_grid
 from sam_jax.types import NOT_A_POINT, PAD, Prompts, PromptTokens
+
+NO_TEXT = (
+    "has no text projection, nor has any released checkpoint (that of the SAM paper was never "
+    "published), so its answer to a text would be noise. Let a detector turn the text into boxes "
+    "(sam_jax.text_boxes), or use a model that was trained with text: docs/text.md"
+)
 
 
 class FourierEmbedding(nn.Module):
@@ -37,6 +46,7 @@ class PromptEncoder(nn.Module):
     Attributes:
       image_size: side of the model input in pixels.
       grid: side of the image embedding.
+      text_dim: width of text embeddings; 0 for a model that takes none.
     """
 
     dim: int
@@ -44,6 +54,7 @@ class PromptEncoder(nn.Module):
     grid: int
     mask_channels: int
     dtype: DTypeLike = jnp.float32
+    text_dim: int = 0
 
     def setup(self) -> None:
         self.pe_layer = FourierEmbedding(self.dim)
@@ -64,6 +75,8 @@ class PromptEncoder(nn.Module):
             gelu,
             conv(self.dim, (1, 1)),
         ]
+        if self.text_dim:
+            self.text_projection = Linear(self.text_dim, self.dim)
 
     @property
     def gaussian(self) -> Float[Array, "2 f"]:
@@ -74,11 +87,11 @@ class PromptEncoder(nn.Module):
         return fourier_grid(self.grid, self.grid, self.gaussian)
 
     def __call__(self, prompts: Prompts) -> PromptTokens:
-        return PromptTokens(
-            sparse=self._points(prompts).astype(self.dtype),
-            valid=prompts.labels != PAD,
-            dense=self._mask(prompts),
-        )
+        sparse, valid = self._points(prompts).astype(self.dtype), prompts.labels != PAD
+        if prompts.text.shape[0]:
+            sparse = jnp.concatenate([sparse, self._text(prompts)[:, None]], 1)
+            valid = jnp.concatenate([valid, prompts.has_text[:, None]], 1)
+        return PromptTokens(sparse=sparse, valid=valid, dense=self._mask(prompts))
 
     def _points(self, prompts: Prompts) -> Float[Array, "n p d"]:
         labels = prompts.labels[..., None]
@@ -89,6 +102,17 @@ class PromptEncoder(nn.Module):
         for label, embedding in enumerate(self.point_embeddings):
             code += jnp.where(labels == label, embedding, 0)
         return jnp.where(labels == PAD, 0, code)
+
+    def _text(self, prompts: Prompts) -> Float[Array, "n d"]:
+        if not self.text_dim:
+            raise ValueError(f"a text prompt: the model {NO_TEXT}")
+        if prompts.text.shape[1] != self.text_dim:
+            raise ValueError(
+                f"text embeddings must be {self.text_dim} wide, got {prompts.text.shape[1]}: this "
+                "model was trained with another text encoder"
+            )
+        token = self.text_projection(prompts.text.astype(self.dtype))
+        return jnp.where(prompts.has_text[:, None], token, 0)
 
     def _mask(self, prompts: Prompts) -> Float[Array, "k h w d"]:
         k = prompts.mask.shape[0]

@@ -55,7 +55,7 @@ class Sam2(nn.Module):
         c, m = self.config, self.config.memory
         self.image_encoder = ImageEncoder(c.trunk, c.dim, self.dtype, self.drop_path, self.remat)
         self.prompt_encoder = PromptEncoder(
-            c.dim, c.image_size, c.grid, c.mask_channels, self.dtype
+            c.dim, c.image_size, c.grid, c.mask_channels, self.dtype, c.text_dim
         )
         self.mask_decoder = MaskDecoder(c.decoder, c.dim, self.dtype)
         self.memory_attention = MemoryAttention(

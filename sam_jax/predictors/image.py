@@ -19,6 +19,7 @@ from sam_jax import image as functional
 from sam_jax.io.images import as_rgb, to_model_input, upsample_logits
 from sam_jax.ops.masks import fill_holes_and_sprinkles
 from sam_jax.predictors.prompts import PromptArrays, check_prompts, pad_prompts
+from sam_jax.predictors.text import TextEncoder, embeddings
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts
 
 _ENCODE_CHUNK = 8  # images encoded at once on an accelerator; a CPU gains nothing from a batch
@@ -65,6 +66,8 @@ class ImagePredictor:
       mask_threshold: logit above which a pixel belongs to the mask.
       max_hole_area: fill background islands up to this many low-resolution pixels; 0 keeps them.
       max_sprinkle_area: drop foreground islands up to this many low-resolution pixels.
+      text_encoder: phrases -> embeddings [n c], for models with a text projection; for example
+        `sam_jax.load_clip(folder).embed_text`.
     """
 
     def __init__(
@@ -73,11 +76,13 @@ class ImagePredictor:
         mask_threshold: float = 0.0,
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
+        text_encoder: TextEncoder | None = None,
     ) -> None:
         self.model = model
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
+        self.text_encoder = text_encoder
         self.reset_predictor()
 
     def reset_predictor(self) -> None:
@@ -131,6 +136,7 @@ class ImagePredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
         normalize_coords: bool = True,
+        text: Any = None,
     ) -> Result:
         """Masks for the prompts on the image that was set.
 
@@ -142,6 +148,8 @@ class ImagePredictor:
           multimask_output: three masks for an ambiguous prompt, or one.
           return_logits: logits in place of 0/1.
           normalize_coords: coordinates are pixels; false if they are 0..1 already.
+          text: a phrase, or n for n objects; or their embeddings, [c] or [n c]. Only for models
+            with a text projection. Alone it is as ambiguous as a click; a click beside it helps.
 
         Returns:
           Masks float32 [m h w] at the original size, predicted IoU [m], low-resolution logits
@@ -155,7 +163,13 @@ class ImagePredictor:
         if self._is_batch:
             raise RuntimeError("a batch of images is set: call predict_batch")
         prompts = self._check(
-            point_coords, point_labels, box, mask_input, normalize_coords, self._sizes[0]
+            point_coords,
+            point_labels,
+            box,
+            mask_input,
+            normalize_coords,
+            self._sizes[0],
+            text=text,
         )
         (result,) = self._run(features, [prompts], multimask_output, return_logits)
         return result
@@ -213,6 +227,8 @@ class ImagePredictor:
         mask: Any,
         normalize_coords: bool,
         size: tuple[int, int],
+        *,
+        text: Any = None,
     ) -> PromptArrays:
         config = self.model.config
         return check_prompts(
@@ -224,6 +240,7 @@ class ImagePredictor:
             normalize_coords=normalize_coords,
             image_size=config.image_size,
             mask_size=config.mask_size,
+            text=embeddings(text, config.text_dim, self.text_encoder),
         )
 
     def _run(

@@ -24,11 +24,13 @@ class PromptArrays:
     Attributes:
       points: xy in pixels of the model input; box corners first, then clicks, then not-a-point.
       mask: low-resolution logits, None without a mask prompt.
+      text: unit-norm embeddings, None without a text prompt.
     """
 
     points: Float[np.ndarray, "n p 2"]
     labels: Int[np.ndarray, "n p"]
     mask: Float[np.ndarray, "n hm wm"] | None
+    text: Float[np.ndarray, "n c"] | None = None
 
 
 def bucket(size: int, buckets: tuple[int, ...]) -> int:
@@ -47,6 +49,7 @@ def check_prompts(
     normalize_coords: bool,
     image_size: int,
     mask_size: int,
+    text: Float[np.ndarray, "n c"] | None = None,
 ) -> PromptArrays:
     """Check and gather the prompts of one image.
 
@@ -60,6 +63,7 @@ def check_prompts(
       image_hw: height and width of the original image.
       image_size: side of the model input.
       mask_size: side of the low-resolution masks.
+      text: embeddings from `predictors.text.embeddings`; a single one serves all objects.
 
     Raises:
       ValueError: no prompt at all, a wrong shape, a label or coordinate that means nothing, prompts
@@ -71,10 +75,10 @@ def check_prompts(
     corners = _box(box, limit)
     mask = _mask(mask_input, mask_size)
 
-    n = _count(points, corners, mask)
-    points, labels, corners, mask = (
+    n = _count(points, corners, mask, text)
+    points, labels, corners, mask, text = (
         None if x is None else np.broadcast_to(x, (n, *x.shape[1:]))
-        for x in (points, labels, corners, mask)
+        for x in (points, labels, corners, mask, text)
     )
 
     parts, part_labels = [], []
@@ -84,7 +88,7 @@ def check_prompts(
     if points is not None:
         parts.append(points)
         part_labels.append(labels)
-    if parts:  # SAM 2 closes every list of points with a not-a-point token; a lone mask has none
+    if parts:  # SAM 2 closes every list of points with a not-a-point token; mask and text have none
         parts.append(np.zeros((n, 1, 2), np.float32))
         part_labels.append(np.full((n, 1), NOT_A_POINT))
     else:
@@ -92,13 +96,18 @@ def check_prompts(
         part_labels.append(np.zeros((n, 0), int))
     xy = np.concatenate(parts, 1) / limit * image_size
     return PromptArrays(
-        xy.astype(np.float32), np.concatenate(part_labels, 1).astype(np.int32), mask
+        xy.astype(np.float32), np.concatenate(part_labels, 1).astype(np.int32), mask, text
     )
 
 
-def _count(points: np.ndarray | None, corners: np.ndarray | None, mask: np.ndarray | None) -> int:
-    """How many objects are asked for. One mask serves all, and one place serves all masks."""
-    given = {"points": points, "boxes": corners, "masks": mask}
+def _count(
+    points: np.ndarray | None,
+    corners: np.ndarray | None,
+    mask: np.ndarray | None,
+    text: np.ndarray | None,
+) -> int:
+    """How many objects are asked for. One mask or text serves all; one place, all of those."""
+    given = {"points": points, "boxes": corners, "masks": mask, "texts": text}
     counts = {name: len(value) for name, value in given.items() if value is not None}
     if not counts:
         raise ValueError("no prompt: give point_coords with point_labels, a box or a mask_input")
@@ -200,6 +209,10 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
     k = o if masked else 1
     mask: Float[np.ndarray, "b k hm wm 1"] = np.zeros((b, k, mask_size, mask_size, 1), np.float32)
     has_mask: Bool[np.ndarray, "b k"] = np.zeros((b, k), bool)
+    c = max(0 if p.text is None else p.text.shape[1] for p in prompts)
+    r = o if c else 0
+    text: Float[np.ndarray, "b r c"] = np.zeros((b, r, c), np.float32)
+    has_text: Bool[np.ndarray, "b r"] = np.zeros((b, r), bool)
     for i, p in enumerate(prompts):
         n, count = p.labels.shape
         points[i, :n, :count] = p.points
@@ -207,6 +220,8 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
         if p.mask is not None:
             mask[i, :n, ..., 0] = p.mask
             has_mask[i, :n] = True
+        if p.text is not None:
+            text[i, :n], has_text[i, :n] = p.text, True
     if not masked:
         mask, has_mask = mask[:1], has_mask[:1]
     return Prompts(
@@ -214,6 +229,8 @@ def pad_prompts(prompts: list[PromptArrays], mask_size: int) -> Prompts:
         labels=jnp.asarray(labels.reshape(b * o, slots)),
         mask=jnp.asarray(mask.reshape(-1, mask_size, mask_size, 1)),
         has_mask=jnp.asarray(has_mask.reshape(-1)),
+        text=jnp.asarray(text.reshape(b * r, c)),
+        has_text=jnp.asarray(has_text.reshape(-1)),
     )
 
 

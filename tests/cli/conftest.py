@@ -22,7 +22,7 @@ class FakePredictor:
         assert image.dtype == np.uint8
         self.size = image.shape[:2]
 
-    def predict(self, *, point_coords, point_labels, box, mask_input, multimask_output):
+    def predict(self, *, point_coords, point_labels, box, mask_input, multimask_output, text):
         self.calls.append(dict(locals(), size=self.size))
         objects = 1 if box is None else len(box)
         candidates = 3 if multimask_output else 1

@@ -1,10 +1,11 @@
-"""Record the parameter names and shapes of the eleven released models, official and Hugging Face.
+"""Record the parameter names and shapes of the released models, official and Hugging Face.
 
     python tests/names/record.py        # see `make oracle`; also needs transformers
 
 The official lists come from the official builders; the Hugging Face ones from `Sam2VideoModel` and
-`SamModel`, built from the `config.json` that our converter writes. No weights are needed. Each list
-is one `<scheme>_<model>.json.gz`, name -> shape, in the order of the model's `state_dict`.
+`SamModel`, built from the `config.json` that our converter writes, and from `CLIPModel`. No weights
+are needed. Each list is one `<scheme>_<model>.json.gz`, name -> shape, in the order of the model's
+`state_dict`.
 """
 
 import gzip
@@ -16,6 +17,7 @@ import torch
 
 from convert import official as oracle
 from sam_jax.checkpoint import hf_config
+from sam_jax.clip_config import CLIP_PRESETS
 from sam_jax.config import Sam2Config
 from sam_jax.presets import PRESETS
 
@@ -56,6 +58,24 @@ def hugging_face(name: str) -> torch.nn.Module:
         return getattr(transformers, f"{kind}Model")(built)
 
 
+def clip(name: str) -> torch.nn.Module:
+    import transformers
+
+    c = CLIP_PRESETS[name]
+    towers = {
+        kind: {
+            "hidden_size": tower.width,
+            "intermediate_size": 4 * tower.width,
+            "num_hidden_layers": tower.depth,
+            "num_attention_heads": tower.num_heads,
+        }
+        for kind, tower in (("text_config", c.text), ("vision_config", c.image))
+    }
+    towers["vision_config"] |= {"patch_size": c.image.patch, "image_size": c.image.image_size}
+    with torch.device("meta"):
+        return transformers.CLIPModel(transformers.CLIPConfig(projection_dim=c.embed_dim, **towers))
+
+
 def record(scheme: str, name: str, model: torch.nn.Module) -> None:
     shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
     text = json.dumps(shapes, separators=(",", ":"))
@@ -67,6 +87,8 @@ def record(scheme: str, name: str, model: torch.nn.Module) -> None:
 
 
 if __name__ == "__main__":
+    for model_name in CLIP_PRESETS:
+        record("hf", model_name, clip(model_name))
     oracle.require()
     for model_name in [*YAMLS, *BUILDERS]:
         record("official", model_name, official(model_name))

@@ -10,22 +10,20 @@ from jaxtyping import Bool, UInt8
 
 from train.data.reading import Masks
 from train.data.video import Video
-from train.world.scene import make_clip
+from train.world.phrases import Words, describe, shortest
+from train.world.scene import Scene, make_clip
 
 Split = Literal["train", "test"]
 _SEEDS: dict[Split, int] = {"train": 0, "test": 1}
 COUNT = 2**31 - 1  # of the scenes of a split
 
 
-def paint(
-    split: Split, index: int, *, frames: int, size: int
-) -> tuple[UInt8[np.ndarray, "t h w 3"], Sequence[Mapping[int, Bool[np.ndarray, "h w"]]]]:
-    """Frames of scene `index`, and of each frame the masks of what can be asked for, by id."""
+def scenes(split: Split, index: int, *, frames: int, size: int) -> list[Scene]:
+    """The frames of scene `index`; there is something to be asked for in the first one."""
     for attempt in range(100):
         clip = make_clip(np.random.default_rng((_SEEDS[split], index, attempt)), frames, size)
-        if targets := clip[0].targets():
-            images = np.stack([scene.image for scene in clip])
-            return images, [Masks(targets, scene.mask) for scene in clip]
+        if clip[0].targets():
+            return clip
     raise AssertionError(f"no scene with anything in it for {split} {index}")
 
 
@@ -37,8 +35,12 @@ class SyntheticVideo:
     size: int
 
     @cached_property
-    def _painted(self) -> tuple[np.ndarray, Sequence[Mapping[int, np.ndarray]]]:
-        return paint(self.split, self.index, frames=self.frames, size=self.size)
+    def _scenes(self) -> list[Scene]:
+        return scenes(self.split, self.index, frames=self.frames, size=self.size)
+
+    @cached_property
+    def _targets(self) -> list[int]:
+        return self._scenes[0].targets()
 
     @property
     def name(self) -> str:
@@ -55,10 +57,21 @@ class SyntheticVideo:
         return f"{t:05d}"
 
     def image(self, t: int) -> UInt8[np.ndarray, "h w 3"]:
-        return self._painted[0][t]
+        return self._scenes[t].image
 
     def masks(self, t: int) -> Mapping[int, Bool[np.ndarray, "h w"]]:
-        return self._painted[1][t]
+        return Masks(self._targets, self._scenes[t].mask)
+
+    def words(self, t: int) -> Mapping[int, Words]:
+        """What can be said of the objects, by id; of those large enough in that frame."""
+        return {i: w for i, w in describe(self._scenes[t]).items() if i in self._targets}
+
+    def phrases(self, t: int) -> Mapping[int, str]:
+        """For each object that a phrase can single out among all that is large enough in that
+        frame, the shortest such phrase, by id."""
+        words = describe(self._scenes[t])
+        found = {i: shortest(words, i) for i in words if i in self._targets}
+        return {i: phrase for i, phrase in found.items() if phrase is not None}
 
 
 @dataclass(frozen=True)

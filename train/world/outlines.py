@@ -110,6 +110,38 @@ def wire(rng: np.random.Generator) -> Outline:
     return [(np.concatenate(edges), True)]
 
 
+# What the outlines of one name look like, where that does not depend on the numbers drawn.
+_NAMES = {"blob": "blob", "ring": "ring", "arc": "arc", "stick": "stick", "vessel": "bowl"}
+_NAMES |= {"ear": "cone", "limb": "bar", "wire": "wire"}
+_ROUND = 0.8  # shorter side / longer side, from which on an ellipse is a circle
+
+
+def shape_name(kind: str, outline: Outline, frame: np.ndarray) -> str:
+    """What people would call an outline.
+
+    Args:
+      kind: key of `OUTLINES`.
+      frame: [2 2], from the unit frame to pixels.
+    """
+    if kind in _NAMES:
+        return _NAMES[kind]
+    points = outline[0][0]
+    sides = np.linalg.norm(frame, axis=0)
+    even = sides.min() / sides.max() > _ROUND
+    if kind == "ellipse":
+        return "circle" if even else "ellipse"
+    if kind == "polygon":
+        return "triangle" if len(points) == 3 else "polygon"
+    if kind == "star":  # its notches lie clearly inside the lines from tip to tip
+        notch = np.linalg.norm(points, axis=1).min()
+        return "star" if notch < 0.9 * np.cos(2 * np.pi / len(points)) else "polygon"
+    x, y = points.T  # a superellipse: 1.33, 2.9, 5, 10 or 25 as exponent
+    area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+    if area > 0.97 * 4:
+        return "square" if even else "rectangle"
+    return "rounded box" if area > 0.75 * 4 else "diamond"
+
+
 OUTLINES: dict[str, Callable[[np.random.Generator], Outline]] = {
     "ellipse": ellipse,
     "blob": blob,

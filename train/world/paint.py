@@ -5,18 +5,33 @@ that move together; parts on joints are sprites that hang on another one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from train.world import texture
-from train.world.outlines import OUTLINES, Outline
+from train.world.outlines import OUTLINES, Outline, shape_name
 from train.world.things import Joint, Thing
 
 _CAMOUFLAGE = 0.25  # how many things are about as bright as what is behind them
 _SPECK = 2.0  # pixels; parts whose half sizes are all below it are left out
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a layer was painted as.
+
+    Attributes:
+      name: of the thing or part, "" if it is just a shape.
+      shape: what its outline is called.
+      pattern: its texture; None if nothing of it was painted.
+    """
+
+    name: str
+    shape: str
+    pattern: texture.Pattern | None = None
 
 
 @dataclass(frozen=True)
@@ -81,19 +96,21 @@ class Painter:
       size: side of the scene, pixels.
       light: direction the light comes from.
       parents: of each layer so far the one it is a part of, 0 for none; parents[0] is 0.
+      looks: of each layer so far; looks[0] is the background's.
     """
 
     rng: np.random.Generator
     size: int
     light: Float[np.ndarray, "2"]
     parents: list[int] = field(default_factory=lambda: [0])
+    looks: list[Look] = field(default_factory=lambda: [Look("", "")])
 
     def background(self, side: int) -> UInt8[np.ndarray, "s s 3"]:
         """Of a side that may differ from the scene's, pixels."""
         rng = self.rng
         v, u = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
         tone = texture.colour(rng)
-        paint = texture.fill(rng, u, v, tone, light=self.light, cells=12, photo=0.5)
+        paint, _ = texture.fill(rng, u, v, tone, light=self.light, cells=12, photo=0.5)
         image = Image.fromarray(_bytes(paint))
         draw = ImageDraw.Draw(image)
         for _ in range(rng.choice([0, 0, 0, 3, 8])):  # lines and specks that belong to nothing
@@ -157,6 +174,7 @@ class Painter:
         """
         layer = len(self.parents)
         self.parents.append(parent)
+        self.looks.append(Look(thing.name, ""))
 
         def parts(*, under: bool) -> None:
             for part in thing.parts:
@@ -175,6 +193,7 @@ class Painter:
 
         parts(under=True)
         outline = OUTLINES[thing.outline](self.rng)
+        self.looks[layer] = Look(thing.name, shape_name(thing.outline, outline, frame))
         polygons = [(points @ frame.T + centre, filled) for points, filled in outline]
         piece.shapes.append(_Shape(polygons, frame, centre, tone, layer, within))
         parts(under=False)
@@ -234,7 +253,8 @@ class Painter:
         y = np.arange(h, dtype=np.float32)[:, None] + np.float32(corner[1] + 0.5 - shape.centre[1])
         u, v = a * x + b * y, c * x + d * y
         cells = 12 * max(h, w) / self.size + 1
-        paint = texture.fill(rng, u, v, shape.colour, light=self.light, cells=cells)
+        paint, pattern = texture.fill(rng, u, v, shape.colour, light=self.light, cells=cells)
+        self.looks[shape.layer] = replace(self.looks[shape.layer], pattern=pattern)
         if min(h, w) > 16 and rng.random() < 0.5:  # relief: the border faces or avoids the light
             soft = texture.blur(alpha, rng.uniform(1, 5))
             dy, dx = np.gradient(soft)

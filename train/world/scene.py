@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from train.world import motion, texture
 from train.world.camera import Film, Frame, random_film
 from train.world.motion import Actor
-from train.world.paint import Painter
+from train.world.paint import Look, Painter
 from train.world.things import ARTICULATED, random_thing
 
 # Objects with fewer visible pixels (of 256 x 256) are nobody's target: about COCO's limit of what
@@ -33,11 +33,13 @@ class Scene:
     """Attributes:
     layers: number of the layer seen at each pixel; 0 is the background.
     parents: of each layer the one it is a part of, 0 for none; parents[0] is 0.
+    looks: of each layer, what it was painted as.
     """
 
     image: UInt8[np.ndarray, "s s 3"]
     layers: UInt8[np.ndarray, "s s"]
     parents: tuple[int, ...]
+    looks: tuple[Look, ...] = ()
 
     def mask(self, layer: int) -> Bool[np.ndarray, "s s"]:
         """Visible pixels of a layer and its parts."""
@@ -79,8 +81,8 @@ def make_clip(rng: np.random.Generator, frames: int, size: int = 256) -> list[Sc
     film = random_film(rng, frames, size)
     past = side // 4 if frames > 1 else 0  # how far the camera may look past the border
     background = np.pad(background, [(past, past), (past, past), (0, 0)], mode="symmetric")
-    parents = tuple(painter.parents)
-    return list(_shoot(background, past, actors, view, shutter, film, parents, size))
+    shots = _shoot(background, past, actors, view, shutter, film, painter, size)
+    return list(shots)
 
 
 def _actor(
@@ -135,7 +137,7 @@ def _shoot(
     view: motion.Path,
     shutter: float,
     film: Film,
-    parents: tuple[int, ...],
+    painter: Painter,
     size: int,
 ) -> Iterator[Scene]:
     """The frames, in order.
@@ -145,6 +147,7 @@ def _shoot(
       shutter: how long it is open, as a part of the time between frames.
     """
     frames = len(view.turn)
+    parents, looks = tuple(painter.parents), tuple(painter.looks)
     corner = np.full(2, -past)
     before: list[np.ndarray] = []
     for t in range(frames):
@@ -160,7 +163,7 @@ def _shoot(
         for (sprite, ripple), matrix, smear in zip(sprites, placed[1:], smears[1:], strict=True):
             bend = None if ripple is None else ripple.at(t)
             frame.add(sprite, matrix, bend, smear)
-        yield Scene(film.develop(frame.colours, t), frame.layers, parents)
+        yield Scene(film.develop(frame.colours, t), frame.layers, parents, looks)
         before = placed
 
 

@@ -1,6 +1,7 @@
 """Colours and textures of the synthetic world: arrays [h w 3], about 0..1."""
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -8,6 +9,24 @@ from PIL import Image, ImageFilter
 
 _OCTAVES = 3
 _PLAIN = 400  # pixels; less than these show no texture
+_KINDS = ("plain", "shaded", "mottled", "streaked", "banded", "striped", "checked", "photo")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What a texture was drawn with.
+
+    Attributes:
+      kind: one of the eight.
+      contrast: between its two colours, of the channel where they differ most, 0..1.
+      cycles: of bands, stripes or checks, from one side of the unit frame to the other.
+      period: of the same, pixels.
+    """
+
+    kind: str
+    contrast: float = 0.0
+    cycles: float = 0.0
+    period: float = 0.0
 
 
 @functools.cache
@@ -49,8 +68,8 @@ def fill(
     light: Float[np.ndarray, "2"],
     cells: float,
     photo: float = 0.16,
-) -> Float[np.ndarray, "h w 3"]:
-    """A shaded texture.
+) -> tuple[Float[np.ndarray, "h w 3"], Pattern]:
+    """A shaded texture, and what it is.
 
     Args:
       u, v: coordinates in the unit frame of what is painted.
@@ -61,10 +80,12 @@ def fill(
     """
     h, w = u.shape
     if h * w < _PLAIN:
-        return np.clip(tone * (1 + rng.normal(0, 0.15) * u[..., None]), 0, 1).astype(np.float32)
+        shaded = np.clip(tone * (1 + rng.normal(0, 0.15) * u[..., None]), 0, 1)
+        return shaded.astype(np.float32), Pattern("plain")
     wave = np.float32(rng.uniform(3, 25))
     kinds = np.array([0.26, 0.18, 0.18, 0.15, 0.12, 0.06, 0.05]) * (1 - photo)
     kind = rng.choice(8, p=[*kinds, 1 - kinds.sum()])
+    pattern = Pattern(_KINDS[kind])
     if kind == 7:
         paint = photo_patch(rng, h, w)
         paint += (tone.astype(np.float32) - paint) * np.float32(rng.uniform(0, 0.6))
@@ -84,13 +105,25 @@ def fill(
         )[kind - 1]()
         change = rng.normal(0, rng.choice([0.05, 0.15, 0.4]), 3).astype(np.float32)
         paint = tone.astype(np.float32) + change * np.asarray(amount, np.float32)[..., None]
+        pattern = _measured(_KINDS[kind], tone, change, float(wave), along)
     shade = 1 + np.float32(rng.normal(0, 0.25)) * (u * light[0] + v * light[1])
     shade -= np.float32(rng.uniform(-0.1, 0.25)) * (u * u + v * v)
     grain = rng.choice([0, 0.05, 0.15])
     if grain:
         shade += np.float32(grain) * (noise(rng, h, w, 2 * cells) - 0.5)
     paint *= np.clip(shade, 0.1, 2)[..., None]
-    return paint
+    return paint, pattern
+
+
+def _measured(
+    kind: str, tone: np.ndarray, change: np.ndarray, wave: float, along: np.ndarray
+) -> Pattern:
+    contrast = np.abs(np.clip(tone + change, 0, 1) - np.clip(tone, 0, 1)).max()
+    h, w = along.shape
+    across, down = along[0, -1] - along[0, 0], along[-1, 0] - along[0, 0]
+    step = np.hypot(across / max(w - 1, 1), down / max(h - 1, 1))  # from a pixel to the next
+    period = 2 * np.pi / (wave * max(step, 1e-6))
+    return Pattern(kind, float(contrast), float(wave / np.pi), float(period))
 
 
 def noise(
