@@ -17,6 +17,7 @@ from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
 from sam_jax.cli.track_run import Route, Run
 from sam_jax.files import output_dir
 from sam_jax.io.masks import read_mask_picture
+from sam_jax.presets import ALIASES, PRESETS, preset
 
 _LOWEST_FPS = 0.01  # that a video can have
 
@@ -64,8 +65,12 @@ def track(args: Track) -> int:
                 enable_compilation_cache()
 
             from sam_jax.load import load
+            from sam_jax.video import require_memory
 
+            if args.model in PRESETS or args.model in ALIASES:
+                require_memory(preset(args.model))  # before a download
             model = load(args.model)
+            require_memory(model.config)
             fps = max(video.fps / args.every, _LOWEST_FPS) if video.fps else None
             output = Output(plan, prompts, fps=fps, count=count, every=args.every)
             run = Run(model, video, prompts, route, output, lambda: signals.asked)

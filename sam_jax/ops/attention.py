@@ -16,11 +16,17 @@ def attend(
     q: Float[Array, "n tq heads d"],
     k: Float[Array, "n tk heads d"],
     v: Float[Array, "n tk heads e"],
+    *,
+    scale: float | None = None,
 ) -> Float[Array, "n tq heads e"]:
-    """softmax(q k^T / sqrt(d)) v for each head."""
+    """softmax(scale q k^T) v for each head.
+
+    Args:
+      scale: 1 / sqrt(d) if None.
+    """
     n, tq, heads, d = q.shape
     tk = k.shape[1]
-    q = q * jnp.asarray(d**-0.5, q.dtype)
+    q = q * jnp.asarray(d**-0.5 if scale is None else scale, q.dtype)
     # One batch axis of n * heads matrices, laid out before the product: the CPU backend otherwise
     # packs strided heads inside every product.
     q, k, v = (x.swapaxes(1, 2).reshape(n * heads, x.shape[1], x.shape[3]) for x in (q, k, v))
