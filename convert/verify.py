@@ -109,7 +109,7 @@ def compare(model: Model, theirs: Any, image: np.ndarray) -> Iterator[Error]:
 
     cases = prompt_cases(*image.shape[:2])
     _, iou, low = reference.predict(**cases["1 click"], multimask_output=True)
-    cases["mask"] = {"mask_input": low[iou.argmax()][None]}
+    cases["mask"] = {"mask_input": low[np.argmax(iou)][None]}
     for name, prompt in cases.items():
         yield from _compare_prompt(name, prompt, ours, reference, image.shape[:2])
 

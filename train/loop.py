@@ -23,6 +23,7 @@ from sam_jax.models import build, init_params
 from sam_jax.presets import preset
 from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
+from sam_jax.video import require_memory
 from train.checkpoints import Checkpoints, abstract
 from train.config import Recipe
 from train.data.pipeline import Loader, make_loader
@@ -77,10 +78,14 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             check_batch(mesh, stream.batch, name)
     dtype = jnp.dtype(recipe.dtype)
     remat = recipe.remat == "all"
-    module = build(preset(recipe.model), dtype, drop_path=recipe.drop_path, remat=remat)
+    config = preset(recipe.model)
+    if recipe.videos or recipe.evaluation.videos:
+        require_memory(config)
+    module = build(config, dtype, drop_path=recipe.drop_path, remat=remat)
     loader = make_loader(
         recipe,
-        module.config.image_size,  # type: ignore[unresolved-attribute]
+        config.image_size,
+        keep_aspect=config.keep_aspect,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -88,7 +93,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     try:
         state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
         if jax.process_index() == 0:
-            describe(recipe, module.config, folder)  # type: ignore[unresolved-attribute]
+            describe(recipe, config, folder)
         else:  # all processes do the same, and one is heard
             console = Console(quiet=True)
         with (

@@ -106,7 +106,7 @@ def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n
 
 
 def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:
-    """A strided convolution as a product with the neighbours of each place."""
+    """A convolution as a product with the neighbours of each place."""
     kernel = module.get_variable("params", "kernel")
     high, wide, _, out = kernel.shape
     stride = module.strides  # a number, and so is the padding if there is any
@@ -124,7 +124,8 @@ def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs
         for j in range(wide)
     ]
     neighbours = jnp.concatenate(parts, -1)
-    return _dot(neighbours, kernel.reshape(-1, out)) + module.get_variable("params", "bias")
+    found = _dot(neighbours, kernel.reshape(-1, out))
+    return found + module.get_variable("params", "bias") if module.use_bias else found
 
 
 def _to_memory(module: RopeAttention, most: int, x: Array, memory: Any, tables: Any) -> Array:
