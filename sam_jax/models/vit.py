@@ -3,11 +3,8 @@
 Upstream: segment_anything/modeling/image_encoder.py, ImageEncoderViT.
 
 Differences from upstream:
-- exact: relative positions are more columns of queries and keys. A query's row of the height table
-  says how much it likes each row of keys, so that with one-hot rows and columns as keys the whole
-  score is one product, and attention is attention.
-- exact: a padded token's query, key and value are the qkv bias, so qkv runs on real tokens only.
-- the tables are stretched to other input sizes, of which upstream stretches the relative ones only.
+- a padded token's query, key and value are the qkv bias, so qkv runs on real tokens only (exact).
+- the position table is stretched to other input sizes; upstream does so with relative ones only.
 """
 
 import flax.linen as nn
@@ -19,7 +16,7 @@ from jaxtyping import Array, Float
 from sam_jax.config import VitConfig
 from sam_jax.models.drop_path import draw_branches, scale_branch
 from sam_jax.models.layers import LayerNorm, Linear, Mlp, gelu, table_init
-from sam_jax.ops.attention import attend
+from sam_jax.ops.attention import attend_on_map
 from sam_jax.ops.resize import bicubic, bilinear_matrix
 from sam_jax.ops.windows import partition, unpartition
 
@@ -55,24 +52,12 @@ class Attention(nn.Module):
             )
         n, kh, kw, _ = q.shape
         q, k, v = (t.reshape(n, kh, kw, self.heads, -1) for t in (q, k, v))
-        q, k = self._with_positions(q, k)
-        q, k, v = (t.reshape(n, kh * kw, self.heads, -1) for t in (q, k, v))
-        out = attend(q, k, v, scale=1.0).reshape(n, kh, kw, self.dim)
+        # From queries that are not scaled.
+        high, wide = relative_rows(self.rel_pos_h, kh), relative_rows(self.rel_pos_w, kw)
+        rows = jnp.einsum("nyxed,ykd->nyxek", q, high.astype(q.dtype))
+        columns = jnp.einsum("nyxed,xkd->nyxek", q, wide.astype(q.dtype))
+        out = attend_on_map(q, k, v, rows, columns).reshape(n, kh, kw, self.dim)
         return self.proj(unpartition(out, h, w) if self.window else out)
-
-    def _with_positions(
-        self, q: Float[Array, "n h w heads d"], k: Float[Array, "n h w heads d"]
-    ) -> tuple[Float[Array, "n h w heads e"], Float[Array, "n h w heads e"]]:
-        """Queries and keys whose product is the scaled score plus both relative positions."""
-        n, h, w, heads, d = q.shape
-        rows = jnp.einsum("nywed,ykd->nywek", q, relative_rows(self.rel_pos_h, h).astype(q.dtype))
-        columns = jnp.einsum(
-            "nyxed,xkd->nyxek", q, relative_rows(self.rel_pos_w, w).astype(q.dtype)
-        )
-        q = jnp.concatenate([q * jnp.asarray(d**-0.5, q.dtype), rows, columns], -1)
-        at_row = jnp.broadcast_to(jnp.eye(h, dtype=k.dtype)[:, None, None], (n, h, w, heads, h))
-        at_column = jnp.broadcast_to(jnp.eye(w, dtype=k.dtype)[:, None], (n, h, w, heads, w))
-        return q, jnp.concatenate([k, at_row, at_column], -1)
 
 
 def relative_rows(table: Float[Array, "r d"], size: int) -> Float[Array, "size size d"]:

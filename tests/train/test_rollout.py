@@ -190,7 +190,8 @@ def test_sam1_learns_from_boxes_clicks_and_rounds_of_the_last_mask(small_sam: Mo
     assert np.isfinite(totals).all()
     assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5])
     still = {path for path, x in state.trained.items() if np.array_equal(before[path], x)}
-    assert not still
+    # These leave the softmax, and the decoder without them: see models/two_way.py.
+    assert all(path.endswith("token_to_image/k_proj/bias") for path in still), still
 
 
 def test_prompts_of_sam1_count_as_its_paper_counts_them(small_sam: Model, small_tracker) -> None:
