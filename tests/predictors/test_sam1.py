@@ -30,18 +30,6 @@ def test_wide_and_tall_pictures_get_masks_of_their_size(predictor) -> None:
         assert predictor.predict(box=boxes)[0].shape == (2, 3, height, width)
 
 
-def test_what_lies_outside_the_picture_is_not_looked_at(small_sam, predictor) -> None:
-    """A wide picture is what it would be on a taller one of the mean colour."""
-    wide = photo(48, 96)
-    predictor.set_image(wide)
-    embed = np.asarray(predictor.get_image_embedding())
-    tall = np.empty((96, 96, 3), np.uint8)
-    tall[:] = (124, 116, 104)  # the mean is 123.675, 116.28, 103.53
-    tall[:48] = wide
-    predictor.set_image(tall)
-    np.testing.assert_allclose(predictor.get_image_embedding(), embed, atol=0.05)
-
-
 def test_batches_are_what_pictures_are_alone(small_sam, predictor) -> None:
     images = [photo(30, 80), photo(64, 64)]
     batch = sam_jax.ImagePredictor(small_sam)
