@@ -40,7 +40,7 @@ config = Recipe(
         ),
         largest=0.9,
     ),
-    losses=LossWeights(mask=20, dice=1, iou=1, object=0, iou_error="mse"),
+    losses=LossWeights(mask=20, dice=1, iou=1, iou_error="mse"),
     optimizer=Optimizer(
         learning_rate=8e-4,
         encoder_rate=None,

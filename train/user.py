@@ -233,6 +233,9 @@ def _losses(
 ) -> Losses:
     """Losses of what a user would see: no mask of an object that is said to be absent."""
     fine = bilinear(hide_absent(config, found.logits, found.object_logit), *wanted.shape[1:])
-    return prediction_losses(
+    losses = prediction_losses(
         weights, fine, found.iou, found.object_logit, wanted, ambiguous=ambiguous
     )
+    if config.object_score:
+        return losses
+    return replace(losses, object=jnp.zeros_like(losses.object))

@@ -170,7 +170,7 @@ def test_sam1_learns_from_boxes_clicks_and_rounds_of_the_last_mask(small_sam: Mo
         _recipe(
             model="small-sam",
             images=images,
-            losses=LossWeights(iou_error="mse", object=0, stride=4),
+            losses=LossWeights(iou_error="mse", stride=4),
             frozen=(),
             ema=None,
         ),
@@ -187,6 +187,7 @@ def test_sam1_learns_from_boxes_clicks_and_rounds_of_the_last_mask(small_sam: Mo
     for _ in range(25):
         state, metrics = step(state, key, batch(1))
         totals.append(float(metrics.total))
+        assert metrics.losses.object == 0
     assert np.isfinite(totals).all()
     assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5])
     still = {path for path, x in state.trained.items() if np.array_equal(before[path], x)}
