@@ -2,6 +2,7 @@
 
     python -m benchmarks.image                       # everything, about ten minutes
     python -m benchmarks.image --parts decoder-1 --dtypes float32 --rounds 20
+    python -m benchmarks.image --model sam-vit-base  # encoder, decoder-1 and decoder-64 of another
 
 Both sides are separate processes with the same weights, inputs, cores and allocator, and take
 turns of at least 0.3 s, so that a slow minute of the machine hits both. The ratio is peer by
@@ -34,6 +35,15 @@ _PARTS: dict[str, Case] = {
 _START = "start-to-mask"
 
 
+def parts_of(model: str) -> dict[str, Case]:
+    """The parts of one model."""
+    return {
+        "encoder": {"model": model, "part": "encoder"},
+        "decoder-1": {"model": model, "part": "decoder", "prompts": 1},
+        "decoder-64": {"model": model, "part": "decoder", "prompts": 64},
+    }
+
+
 @dataclass(frozen=True)
 class Row:
     part: str
@@ -53,8 +63,11 @@ class Row:
 class Options:
     """Time image encoding and decoding beside the official PyTorch code."""
 
-    parts: tuple[str, ...] = (*_PARTS, _START)
-    """Which rows: encoder-tiny, encoder-base-plus, decoder-1, decoder-64, start-to-mask."""
+    parts: tuple[str, ...] = ()
+    """Which rows: encoder-tiny, encoder-base-plus, decoder-1, decoder-64, start-to-mask; with a
+    model encoder, decoder-1, decoder-64. Default: all."""
+    model: str | None = None
+    """Of this model only, such as sam-vit-base."""
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     rounds: int = 7
     """Turns of each side."""
@@ -65,13 +78,13 @@ class Options:
     """Also write the table as Markdown."""
 
 
-def measure(part: str, dtype: str, checkpoint: Path, options: Options) -> Row:
+def measure(part: str, case: Case, dtype: str, checkpoint: Path, options: Options) -> Row:
     """One row: both sides prepare, then take turns."""
     workers = [
         Worker(sys.executable, "benchmarks.ours", options.threads),
         Worker(options.peer, "benchmarks.peer", options.threads),
     ]
-    case = {**_PARTS[part], "dtype": dtype, "checkpoint": str(checkpoint)}
+    case = {**case, "dtype": dtype, "checkpoint": str(checkpoint)}
     compile_seconds = workers[0].ask({"do": "prepare", "case": case})["seconds"]
     workers[1].ask({"do": "prepare", "case": case})
     answers = [[worker.ask({"do": "run"}) for worker in workers] for _ in range(options.rounds)]
@@ -144,16 +157,19 @@ _HEADER = [
 def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks.image", description=__doc__)
     console = Console()
-    if unknown := set(options.parts) - {*_PARTS, _START}:
-        raise SystemExit(f"unknown parts {sorted(unknown)}; known: {', '.join((*_PARTS, _START))}")
+    cases = parts_of(options.model) if options.model else _PARTS
+    known = (*cases,) if options.model else (*cases, _START)
+    if unknown := set(options.parts) - {*known}:
+        raise SystemExit(f"unknown parts {sorted(unknown)}; known: {', '.join(known)}")
+    parts = options.parts or known
     if not Path(options.peer).exists():
         raise SystemExit(f"no Python at {options.peer}: run `make oracle`, or give --peer")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
-        bar = progress.add_task("measuring", total=len(options.parts) * len(options.dtypes))
+        bar = progress.add_task("measuring", total=len(parts) * len(options.dtypes))
         checkpoints: dict[str, Path] = {}
-        for part in options.parts:
-            name = _PARTS.get(part, _PARTS["encoder-tiny"])["model"]
+        for part in parts:
+            name = cases.get(part, _PARTS["encoder-tiny"])["model"]
             if name not in checkpoints:
                 checkpoints[name] = Path(folder) / f"{name}.pt"
                 command = [options.peer, "-m", "benchmarks.peer", "--write", name]
@@ -163,7 +179,7 @@ def main() -> None:
                 if part == _START:
                     rows += measure_start(dtype, checkpoints[name], options)
                 else:
-                    rows.append(measure(part, dtype, checkpoints[name], options))
+                    rows.append(measure(part, cases[part], dtype, checkpoints[name], options))
                 progress.advance(bar)
     import jax
 

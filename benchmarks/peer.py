@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.worker import Case, boxes, serve
-from convert import official, official_video
+from convert import official, official_sam, official_video
 from sam_jax.checkpoint import torch_file
-from sam_jax.config import Sam2Config
+from sam_jax.config import Sam2Config, SamConfig
 from sam_jax.io.videos import open_video
 from sam_jax.presets import preset
 
@@ -24,7 +24,8 @@ def build(name: str) -> Any:
     """The official model of a preset name."""
     official.require()
     config = preset(name)
-    assert isinstance(config, Sam2Config)
+    if isinstance(config, SamConfig):
+        return official_sam.build_sam(config, seed=0)
     return official.build_sam2(config, seed=0)
 
 
@@ -36,7 +37,8 @@ def prepare(case: Case) -> Callable[[], object]:
 
     weights = torch.load(case["checkpoint"], weights_only=True)["model"]
     model.load_state_dict(weights)
-    side = model.image_size
+    sam1 = isinstance(preset(case["model"]), SamConfig)
+    side = model.image_encoder.img_size if sam1 else model.image_size
     picture = torch.from_numpy(np.random.default_rng(0).random((1, 3, side, side), np.float32))
 
     def context():
@@ -45,6 +47,8 @@ def prepare(case: Case) -> Callable[[], object]:
 
     def encode():
         with torch.inference_mode(), context():
+            if sam1:
+                return [model.image_encoder(picture)]
             return model.forward_image(picture)["backbone_fpn"]
 
     if case["part"] == "encoder":
@@ -54,19 +58,22 @@ def prepare(case: Case) -> Callable[[], object]:
     labels = torch.ones(n, 1, dtype=torch.int32)
     *high_res, embed = encode()
 
+    encoder, decoder = (
+        getattr(model, name if sam1 else f"sam_{name}")
+        for name in ("prompt_encoder", "mask_decoder")
+    )
+    only_sam2 = {} if sam1 else {"repeat_image": n > 1, "high_res_features": high_res}
+
     def decode():
         with torch.inference_mode(), context():
-            sparse, dense = model.sam_prompt_encoder(
-                points=(clicks.float(), labels), boxes=None, masks=None
-            )
-            return model.sam_mask_decoder(
+            sparse, dense = encoder(points=(clicks.float(), labels), boxes=None, masks=None)
+            return decoder(
                 image_embeddings=embed,
-                image_pe=model.sam_prompt_encoder.get_dense_pe(),
+                image_pe=encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=True,
-                repeat_image=n > 1,
-                high_res_features=high_res,
+                **only_sam2,
             )
 
     return decode

@@ -12,14 +12,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from convert import sam1
 from sam_jax import config as config_json
 from sam_jax import models
 from sam_jax.checkpoint import detect, hf_config, native, run_folder, strict, torch_file
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import to_official
-from sam_jax.config import Config, Sam2Config, SamConfig
+from sam_jax.config import Config, Sam2Config
 from sam_jax.files import check_writable, replacing
 from sam_jax.load import locate
 
@@ -135,8 +134,6 @@ def _hf_files() -> tuple[str, str]:
 
 
 def _expected(config: Config) -> Mapping[str, Any]:
-    if isinstance(config, SamConfig):
-        return sam1.expected(config)
     return models.abstract_params(models.build(config))
 
 

@@ -25,10 +25,10 @@ from PIL import Image
 
 from convert import official
 from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config, to_json
+from sam_jax.ops.colour import MEAN, STD
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden"
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 # Grid 40, 20, 10, 5: windows 8 and 4 fit, 6 pads 10 to 12 and 3 pads 5 to 6, and the pooling block
 # in between pools a padded map and crops it.
@@ -274,6 +274,8 @@ def main(folder: Path) -> None:
     official.require()
     import torch
 
+    from convert import golden_sam  # which imports this module
+
     photo = Image.open(ROOT / "docs" / "media" / "coffee.jpg").convert("RGB")
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, dict[str, Any]] = {}
@@ -294,6 +296,7 @@ def main(folder: Path) -> None:
             for part, arrays in recorder.parts.items():
                 parts.setdefault(part, {}).update(arrays)
             parts[f"weights_{name}"] = {"config": to_json(config), **weights}
+        parts |= golden_sam.record(photo)
     for part, arrays in parts.items():
         np.savez_compressed(folder / f"{part}.npz", **arrays)
     total = sum((folder / f"{part}.npz").stat().st_size for part in parts)

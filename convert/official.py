@@ -1,8 +1,8 @@
 """The official PyTorch code (sam2, segment_anything), built from our configs with random weights.
 
-The one place that imports it. It is found as `make oracle` installs it, in the folder that the
-environment variable SAM_JAX_ORACLE names, or as normally installed packages, in this order of
-preference: SAM_JAX_ORACLE, installed packages, .oracle/site.
+This file finds it and builds SAM 2; official_sam.py builds SAM 1. It is found as `make oracle`
+installs it, in the folder that the environment variable SAM_JAX_ORACLE names, or as normally
+installed packages, in this order of preference: SAM_JAX_ORACLE, installed packages, .oracle/site.
 
 Released models are composed from their official YAML file, not from our preset, so that a wrong
 number in a preset shows up as a mismatch instead of being copied into the reference.
@@ -15,13 +15,13 @@ import sys
 import types
 import warnings
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sam_jax.config import DecoderConfig, Sam2Config, SamConfig
+from sam_jax.config import DecoderConfig, Sam2Config
 from sam_jax.presets import PRESETS
 
 _SITE = Path(__file__).resolve().parent.parent / ".oracle" / "site"
@@ -220,7 +220,7 @@ def _replace_heads(model: Any, config: Sam2Config) -> None:
         )
     widths = ("depth", "num_heads", "mlp_dim", "iou_hidden_dim", "num_multimask_outputs")
     if any(getattr(decoder, name) != getattr(hard_coded, name) for name in widths):
-        model.sam_mask_decoder = _decoder(
+        model.sam_mask_decoder = mask_decoder(
             "sam2.modeling.sam",
             decoder,
             config.dim,
@@ -233,7 +233,8 @@ def _replace_heads(model: Any, config: Sam2Config) -> None:
         )
 
 
-def _decoder(package: str, config: DecoderConfig, dim: int, **flags: Any) -> Any:
+def mask_decoder(package: str, config: DecoderConfig, dim: int, **flags: Any) -> Any:
+    """The MaskDecoder of `package`, SAM 1's or SAM 2's; `flags` are arguments of one of them."""
     transformer = importlib.import_module(f"{package}.transformer").TwoWayTransformer(
         depth=config.depth, embedding_dim=dim, num_heads=config.num_heads, mlp_dim=config.mlp_dim
     )
@@ -244,38 +245,6 @@ def _decoder(package: str, config: DecoderConfig, dim: int, **flags: Any) -> Any
         iou_head_hidden_dim=config.iou_hidden_dim,
         **flags,
     )
-
-
-def build_sam(config: SamConfig, *, seed: int) -> Any:
-    """The official Sam of a config: float32, CPU, eval mode, no gradients."""
-    require()
-    import torch
-    from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam
-
-    encoder, side = config.encoder, config.image_size
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = Sam(
-            image_encoder=ImageEncoderViT(
-                img_size=side,
-                patch_size=encoder.patch,
-                embed_dim=encoder.embed_dim,
-                depth=encoder.depth,
-                num_heads=encoder.num_heads,
-                mlp_ratio=4,
-                out_chans=config.dim,
-                qkv_bias=True,
-                norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-                use_rel_pos=True,
-                window_size=encoder.window,
-                global_attn_indexes=encoder.global_att_blocks,
-            ),
-            prompt_encoder=PromptEncoder(
-                config.dim, (config.grid, config.grid), (side, side), config.mask_channels
-            ),
-            mask_decoder=_decoder("segment_anything.modeling", config.decoder, config.dim),
-        )
-    return model.float().eval().requires_grad_(False)
 
 
 def perturb(model: Any, *, seed: int) -> Any:

@@ -16,11 +16,12 @@ import jax
 import numpy as np
 import tyro
 
-from convert import official
+from convert import official, official_sam
 from sam_jax import image as functional
 from sam_jax.checkpoint.names import from_official, to_official
 from sam_jax.checkpoint.strict import flatten, merge
-from sam_jax.config import Config, Sam2Config
+from sam_jax.config import Config, Sam2Config, SamConfig
+from sam_jax.io.canvas import Canvas
 from sam_jax.io.images import read_image
 from sam_jax.load import load
 from sam_jax.models import abstract_params, build
@@ -65,9 +66,9 @@ LIMITS = {
     "stride 8": 1e-4,
     "sparse": 1e-4,
     "dense": 1e-4,
+    "object score": 2e-3,
     "mask logits": 2e-3,
     "IoU": 1e-4,
-    "object score": 2e-3,
     "pixels": 1e-4,
 }
 _RELATIVE = ("embedding", "stride 4", "stride 8", "sparse", "dense")
@@ -96,10 +97,11 @@ def compare(model: Model, theirs: Any, image: np.ndarray) -> Iterator[Error]:
 
     Args:
       model: float32 compute.
-      theirs: what `official.build_sam2` returns.
+      theirs: what `official.build_sam2` or `official_sam.build_sam` returns.
       image: uint8 RGB [h w 3].
     """
-    reference = official.image_predictor(theirs)
+    sam1 = isinstance(model.config, SamConfig)
+    reference = official_sam.Predictor(theirs) if sam1 else official.image_predictor(theirs)
     reference.set_image(image)
     ours = ImagePredictor(model)
     ours.set_image(image)
@@ -107,31 +109,31 @@ def compare(model: Model, theirs: Any, image: np.ndarray) -> Iterator[Error]:
 
     cases = prompt_cases(*image.shape[:2])
     _, iou, low = reference.predict(**cases["1 click"], multimask_output=True)
-    cases["mask"] = {"mask_input": low[iou.argmax()][None]}
+    cases["mask"] = {"mask_input": low[np.argmax(iou)][None]}
     for name, prompt in cases.items():
-        yield from _compare_prompt(name, prompt, ours, reference)
+        yield from _compare_prompt(name, prompt, ours, reference, image.shape[:2])
 
 
 def _compare_features(ours: ImagePredictor, reference: Any) -> Iterator[Error]:
     # The states of both predictors: what every later prompt is answered from.
-    features, expected = ours._require_image(), reference._features
-    embed = reference.get_image_embedding()
-    yield _error("embedding", "", ours.get_image_embedding(), embed)
-    maps = zip(features.high_res, expected["high_res_feats"], strict=True)
+    features = ours._require_image()
+    yield _error("embedding", "", ours.get_image_embedding(), reference.get_image_embedding())
+    if not features.high_res:
+        return
+    maps = zip(features.high_res, reference._features["high_res_feats"], strict=True)
     for stride, (mine, official_map) in zip((4, 8), maps, strict=True):
         yield _error(f"stride {stride}", "", np.asarray(mine).transpose(0, 3, 1, 2), official_map)
 
 
 def _compare_prompt(
-    name: str, prompt: dict[str, Any], ours: ImagePredictor, reference: Any
+    name: str, prompt: dict[str, Any], ours: ImagePredictor, reference: Any, hw: tuple[int, int]
 ) -> Iterator[Error]:
     config = ours.model.config
     arrays = check_prompts(
         *(prompt.get(key) for key in ("point_coords", "point_labels", "box", "mask_input")),
-        image_hw=reference._orig_hw[0],
+        canvas=Canvas(*hw, config.image_size, config.keep_aspect),
         normalize_coords=True,
-        image_size=config.image_size,
-        mask_size=config.mask_size,
+        config=config,
     )
     n = len(arrays.points)
     prompts = pad_prompts([arrays], config.mask_size)
@@ -144,15 +146,17 @@ def _compare_prompt(
             expected = reference.predict(**prompt, multimask_output=multimask, return_logits=True)
         found = ours.predict(**prompt, multimask_output=multimask, return_logits=True)
         if not multimask:  # these do not depend on the number of masks
-            sparse, dense = heard["sam_prompt_encoder"]
+            sparse, dense = heard["prompt_encoder"]
             valid = np.asarray(tokens.valid)[:n]
             mine = np.asarray(tokens.sparse)[:n][valid].reshape(n, -1, config.dim)
+            if isinstance(config, SamConfig) and "box" in prompt:
+                mine = np.roll(mine, -2, axis=1)  # corners come last there
             yield _error("sparse", name, mine, sparse)
             mine = np.broadcast_to(np.asarray(tokens.dense).transpose(0, 3, 1, 2)[:n], dense.shape)
             yield _error("dense", name, mine, dense)
-            yield _error(
-                "object score", name, masks.object_logit[:n], heard["sam_mask_decoder"][3][:, 0]
-            )
+            if config.decoder.object_score:
+                score = heard["mask_decoder"][3][:, 0]
+                yield _error("object score", name, masks.object_logit[:n], score)
         yield _error("mask logits", case, found[0], expected[0])
         yield _error("IoU", case, found[1], expected[1])
         other_side = (found[0] > 0) != (expected[0] > 0)
@@ -168,9 +172,10 @@ def _listen(model: Any) -> Generator[dict[str, Any]]:
         def keep(_: Any, __: Any, output: Any) -> None:
             heard[name] = output
 
-        return getattr(model, name).register_forward_hook(keep)
+        part = getattr(model, f"sam_{name}", None) or getattr(model, name)  # SAM 2, or SAM 1
+        return part.register_forward_hook(keep)
 
-    hooks = [hook(name) for name in ("sam_prompt_encoder", "sam_mask_decoder")]
+    hooks = [hook(name) for name in ("prompt_encoder", "mask_decoder")]
     try:
         yield heard
     finally:
@@ -208,17 +213,16 @@ def checkpoint_pair(checkpoint: str) -> tuple[Model, Any]:
     if Path(checkpoint).suffix in (".pt", ".pth"):
         import torch
 
-        theirs.load_state_dict(
-            torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
-        )
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        theirs.load_state_dict(state["model"] if isinstance(model.config, Sam2Config) else state)
     else:
         official.load_state_dict(theirs, to_official(flatten(model.params), model.config))
     return model, theirs
 
 
 def _build(config: Config, seed: int) -> Any:
-    if not isinstance(config, Sam2Config):
-        raise ValueError(f"{config.name} is a SAM 1 model; only SAM 2 and 2.1 can be verified")
+    if isinstance(config, SamConfig):
+        return official_sam.build_sam(config, seed=seed)
     return official.build_sam2(config, seed=seed)
 
 
@@ -227,8 +231,9 @@ def markdown(errors: Sequence[Error]) -> str:
     features = [e for e in errors if not e.case]
     values = [f"{e.value:.1e}" for e in features]
     lines = _rows([e.stage for e in features], [values])
-    stages = ["sparse", "dense", "object score", "mask logits", "IoU", "pixels"]
     found = {(e.stage, e.case): e.value for e in errors}
+    compared = {e.stage for e in errors if e.case}
+    stages = [stage for stage in LIMITS if stage in compared]
     rows = []
     for case in dict.fromkeys(e.case for e in errors if e.stage == "pixels"):
         name = case.partition(",")[0]  # some stages are the same for one mask and for three

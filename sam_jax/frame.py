@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
+from sam_jax.config import DecoderConfig
 from sam_jax.image import apply, encode_image, select_masks
 from sam_jax.ops.masks import fill_holes_and_sprinkles
 from sam_jax.ops.resize import bilinear
@@ -151,27 +152,53 @@ def decode_all(
 def choose(
     model: Model, masks: Masks, single: Masks, *, ambiguous: Bool[Array, " n"]
 ) -> ObjectAnswer:
-    """The best of three where the prompt was ambiguous, else the single mask.
+    """The mask of `best_mask`, and what is remembered of it; arguments as there."""
+    best = best_mask(model.config.decoder, masks, single, ambiguous=ambiguous)
+    return with_pointer(model, best)
+
+
+def best_mask(
+    config: DecoderConfig, masks: Masks, single: Masks, *, ambiguous: Bool[Array, " n"]
+) -> Masks:
+    """The best of three where the prompt was ambiguous, else the single mask (m = 1).
 
     Args:
       masks: all four, from `decode_all`.
       single: what stands for the first of them.
     """
-    several = select_masks(model.config.decoder, masks, multimask=True)
+    several = select_masks(config, masks, multimask=True)
     best = several.iou.argmax(1)[:, None]
 
     def pick(one: Array, many: Array) -> Array:
         wide = [1] * (many.ndim - 2)
-        best_of_many = jnp.take_along_axis(many, best.reshape(-1, 1, *wide), 1)[:, 0]
-        return jnp.where(ambiguous.reshape(-1, *wide), best_of_many, one[:, 0])
+        best_of_many = jnp.take_along_axis(many, best.reshape(-1, 1, *wide), 1)
+        return jnp.where(ambiguous.reshape(-1, 1, *wide), best_of_many, one)
 
-    present = masks.object_logit > 0
-    logits = pick(single.logits, several.logits)
-    return ObjectAnswer(
-        logits=jnp.where(present[:, None, None], logits, NO_OBJECT),
+    return Masks(
+        logits=hide_absent(config, pick(single.logits, several.logits), masks.object_logit),
         iou=pick(single.iou, several.iou),
+        token=pick(single.token, several.token),
         object_logit=masks.object_logit,
-        pointer=apply(model, "object_pointer", pick(single.token, several.token), present),
+    )
+
+
+def hide_absent(
+    config: DecoderConfig, logits: Float[Array, "n m hm wm"], object_logit: Float[Array, " n"]
+) -> Float[Array, "n m hm wm"]:
+    """No mask of an object that is said to be absent; of SAM 1, which does not say, all masks."""
+    if not config.object_score:
+        return logits
+    return jnp.where((object_logit > 0)[:, None, None, None], logits, NO_OBJECT)
+
+
+def with_pointer(model: Model, best: Masks) -> ObjectAnswer:
+    """One mask of each object (m = 1) with the pointer that a video remembers it by."""
+    present = best.object_logit > 0
+    return ObjectAnswer(
+        logits=best.logits[:, 0],
+        iou=best.iou[:, 0],
+        object_logit=best.object_logit,
+        pointer=apply(model, "object_pointer", best.token[:, 0], present),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sam_jax import models
 from sam_jax.checkpoint import detect, hub, native, strict
-from sam_jax.config import Config, SamConfig
+from sam_jax.config import Config
 from sam_jax.presets import PRESETS, preset
 from sam_jax.types import Model
 
@@ -39,7 +39,8 @@ def load(
         float32 on CPU.
       sharding: `jax.sharding.Sharding` of the parameters, or a tree of them shaped like the
         parameters. Default: all on the first device.
-      image_size: side of the square model input in pixels, when not the checkpoint's own.
+      image_size: side of the square model input in pixels, when not the checkpoint's own. Position
+        tables are stretched to it; the released models were trained at their own size only.
       config: the model a file belongs to, when it is none of the released ones.
 
     Returns:
@@ -48,16 +49,13 @@ def load(
     Raises:
       FileNotFoundError: `x` was taken for a path, and nothing is there.
       ValueError: unknown name, failed download, unreadable checkpoint, or one that does not match
-        the model, with NaN or infinite values, or of SAM 1; the message lists what is missing,
-        unexpected or damaged.
+        the model, or with NaN or infinite values; the message lists what is missing, unexpected or
+        damaged.
       TypeError: `x` is neither a name nor a path.
     """
-    if not _is_path(x):
-        _require_runnable(PRESETS.get(str(x)))  # before a download
     path = locate(x)
     checkpoint = detect.read(path, config=config)
     config = checkpoint.config
-    _require_runnable(config)
     if image_size is not None:
         config = dataclasses.replace(config, image_size=image_size)
     _log.info("%s: %s, model %s", path, checkpoint.kind, config.name)
@@ -100,18 +98,10 @@ def locate(x: str | Path) -> Path:
             raise FileNotFoundError(f"no such file or folder: {str(x)!r} (taken for a path){hint}")
         return path
     try:
-        preset(str(x))
+        name = preset(str(x)).name
     except ValueError as error:
         raise ValueError(f"{error} ({str(x)!r} was taken for a name: no such file)") from None
-    return hub.fetch(str(x))
-
-
-def _require_runnable(config: Config | None) -> None:
-    if isinstance(config, SamConfig):
-        raise ValueError(
-            f"{config.name} is a SAM 1 model: those can be converted but not run yet. "
-            "SAM 2 models, such as 'sam2.1-hiera-tiny', do all that it does"
-        )
+    return hub.fetch(name)
 
 
 def _put(tree: dict[str, Any], sharding: Any) -> Any:

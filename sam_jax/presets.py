@@ -72,16 +72,18 @@ PRESETS: dict[str, Config] = {
         SAM_VIT_H,
     )
 }
+# What people say for the names of the repositories.
+ALIASES = {"sam-vit-b": "sam-vit-base", "sam-vit-l": "sam-vit-large", "sam-vit-h": "sam-vit-huge"}
 
 
 def preset(name: str) -> Config:
-    """The config of a model name.
+    """The config of a model name, or of an alias of it.
 
     Raises:
       ValueError: unknown name; the message suggests the nearest one.
     """
-    if name in PRESETS:
-        return PRESETS[name]
+    if (known := ALIASES.get(name, name)) in PRESETS:
+        return PRESETS[known]
     near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(PRESETS)}")

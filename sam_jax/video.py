@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from sam_jax import memory as banks
+from sam_jax.config import Config, Sam2Config, SamConfig
 from sam_jax.frame import (
     DEFAULT,
     NO_OBJECT,
@@ -67,13 +68,16 @@ def init_state(
       num_frames: length of the video if known; it is the time scale of pointers when below 16.
       first_frame: index of the first frame to come.
       reverse: frames come in falling order.
+
+    Raises:
+      ValueError: a number that cannot be meant, or a model that cannot track.
     """
     for name, value in {"n": n, "prompted": prompted, "num_frames": num_frames}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if first_frame < 0:
         raise ValueError(f"first_frame must not be negative, got {first_frame}")
-    config = model.config
+    config = require_memory(model.config)
     bank = banks.init_bank(
         n,
         prompted=prompted,
@@ -90,6 +94,20 @@ def init_state(
         direction=jnp.full(n, -1 if reverse else 1, jnp.int32),
         num_frames=jnp.full(n, known, jnp.int32),
     )
+
+
+def require_memory(config: Config) -> Sam2Config:
+    """The config of a model that can track.
+
+    Raises:
+      ValueError: it is of SAM 1.
+    """
+    if isinstance(config, SamConfig):
+        raise ValueError(
+            f"{config.name} is a SAM 1 model: it segments pictures, but has no memory to track "
+            "with. Take a SAM 2 model, such as 'sam2.1-hiera-tiny'"
+        )
+    return config
 
 
 def reset_objects(state: VideoState, which: Bool[Array, " n"]) -> VideoState:

@@ -169,6 +169,31 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def small_sam(random_params: Callable[..., Any]) -> Any:
+    """A SAM 1 for 96 pixels, whose windows pad; with random parameters."""
+    import dataclasses
+
+    import jax.numpy as jnp
+
+    from sam_jax.config import SamConfig, VitConfig
+    from sam_jax.models import build
+    from sam_jax.presets import SAM_VIT_B
+    from sam_jax.types import Model
+
+    config = SamConfig(
+        "small-sam",
+        VitConfig(16, 2, 2, global_att_blocks=(1,), window=4, pos_embed_grid=(6, 6)),
+        image_size=96,
+        dim=32,
+        decoder=dataclasses.replace(
+            SAM_VIT_B.decoder, depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16
+        ),
+    )
+    module = build(config)
+    return Model(jax.tree.map(jnp.asarray, random_params(module)), module)
+
+
+@pytest.fixture(scope="session")
 def drifting() -> Callable[..., np.ndarray]:
     """`drifting(t, height=96, width=96, seed=1)`: uint8 [t h w 3], blurred colours that move."""
     from PIL import Image

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from sam_jax import models
-from sam_jax.checkpoint import detect, hub, native, strict, torch_file
+from sam_jax.checkpoint import hub, native, strict, torch_file
 from sam_jax.checkpoint.error import CheckpointError
-from sam_jax.checkpoint.names import from_official, to_official
+from sam_jax.checkpoint.names import to_official
+from sam_jax.image import encode_image
 from sam_jax.load import load, locate, save
-from sam_jax.presets import PRESETS, SAM2_1_HIERA_NANO
+from sam_jax.presets import SAM2_1_HIERA_NANO
 from sam_jax.types import Model
 
 
@@ -146,21 +147,30 @@ def test_damaged_numbers_do_not_load(tmp_path: Path, params: Any) -> None:
         load(tmp_path / "a.safetensors")
 
 
-def test_sam1_is_refused_before_a_download(
-    tmp_path: Path, recorded: Any, monkeypatch: pytest.MonkeyPatch
+def test_an_alias_is_the_name_it_stands_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = []
     monkeypatch.setattr(hub, "fetch", lambda name: fetched.append(name) or tmp_path)
-    message = "sam-vit-base is a SAM 1 model: those can be converted but not run yet"
-    with pytest.raises(ValueError, match=message):
-        load("sam-vit-base")
-    assert not fetched
-    assert locate("sam-vit-base") == tmp_path  # as `python -m convert` asks for it
-    params = from_official(recorded("official", "sam-vit-base"))
-    found = detect.Checkpoint("a file", PRESETS["sam-vit-base"], params)
-    monkeypatch.setattr(detect, "read", lambda path, config: found)
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path)
+    assert locate("sam-vit-b") == tmp_path
+    assert fetched == ["sam-vit-base"]
+
+
+def test_sam1_in_the_official_form_at_its_own_and_at_another_size(
+    tmp_path: Path, small_sam: Model
+) -> None:
+    """A bare .pth: names and layouts of segment_anything; tables keep their size in the tree."""
+    config = small_sam.config
+    flat = strict.flatten(jax.tree.map(np.asarray, small_sam.params))
+    torch_file.write(tmp_path / "sam.pth", to_official(flat, config))
+    images = jnp.asarray(np.random.default_rng(0).random((1, 128, 128, 3), np.float32))
+    for side in (96, 128):
+        model = load(tmp_path / "sam.pth", config=config, image_size=side)
+        assert model.config.image_size == side
+        assert_same(model.params, small_sam.params)
+        embed = encode_image(model, images[:, :side, :side]).embed
+        assert embed.shape == (1, side // 16, side // 16, 32)
+        assert bool(jnp.isfinite(embed).all())
 
 
 def test_a_path_below_home(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

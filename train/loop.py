@@ -24,6 +24,7 @@ from sam_jax.models import build, init_params
 from sam_jax.presets import preset
 from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
+from sam_jax.video import require_memory
 from train.checkpoints import Checkpoints, abstract
 from train.config import Recipe
 from train.data.pipeline import Loader, make_loader
@@ -81,10 +82,13 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     config = preset(recipe.model)
     if recipe.image_size is not None:
         config = replace(config, image_size=recipe.image_size)
+    if recipe.videos or recipe.evaluation.videos:
+        require_memory(config)
     module = build(config, dtype, drop_path=recipe.drop_path, remat=remat, dropout=recipe.dropout)
     loader = make_loader(
         recipe,
         config.image_size,
+        keep_aspect=config.keep_aspect,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

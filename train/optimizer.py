@@ -15,22 +15,28 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sam_jax.config import Sam2Config
+from sam_jax.config import Config, SamConfig
 from train.config import Optimizer, Recipe
 
 # Upstream exempts biases and torch.nn.LayerNorm. Norms of convolutions are a class of their own
 # there, LayerNorm2d, and so are decayed: those of the mask stems, the upscaling and the memory.
+# No code was published of SAM 1's training; of its encoder, norms and position tables are exempt as
+# in ViTDet (arXiv 2203.16527), on which it is built.
 _UNDECAYED = re.compile(
     r"bias"
-    r"|^image_encoder/trunk/blocks_\d+/norm\d/scale$"
+    r"|^image_encoder/(trunk/)?blocks_\d+/norm\d/scale$"
+    r"|^image_encoder/(neck_\d/scale|pos_embed|blocks_\d+/attn/rel_pos_[hw])$"
     r"|^mask_decoder/transformer/.*norm\w*/scale$"
     r"|^memory_attention/.*norm\d?/scale$"
 )
-_TRUNK_LAYER = re.compile(r"^image_encoder/trunk/(?:(patch_embed)|blocks_(\d+))/")
+_LAYER = re.compile(
+    r"^image_encoder/(?:trunk/)?blocks_(\d+)/"
+    r"|^image_encoder/(?:(?:trunk/)?patch_embed/|pos_embed$)"
+)
 
 
 def make_optimizer(
-    recipe: Recipe, config: Sam2Config, params: Mapping[str, Any]
+    recipe: Recipe, config: Config, params: Mapping[str, Any]
 ) -> optax.GradientTransformation:
     """Gradients of the loss -> updates to add to `params`.
 
@@ -60,25 +66,24 @@ def is_decayed(path: str) -> bool:
     return not _UNDECAYED.search(path)
 
 
-def learning_rates(
-    optimizer: Optimizer, config: Sam2Config, paths: Iterable[str]
-) -> dict[str, float]:
+def learning_rates(optimizer: Optimizer, config: Config, paths: Iterable[str]) -> dict[str, float]:
     """The peak learning rate of each parameter.
 
-    Upstream: layer_decay_param_modifier, and get_layer_id of Hiera. The position tables come before
-    the first layer, but are exempt from the decay.
+    Upstream: layer_decay_param_modifier, and get_layer_id of Hiera. Hiera's position tables come
+    before the first layer, but are exempt from the decay; SAM 1's is not, as in ViTDet.
     """
+    depth = config.encoder.depth if isinstance(config, SamConfig) else config.trunk.depth
     encoder = optimizer.encoder_rate
     encoder = optimizer.learning_rate if encoder is None else encoder
 
     def rate(path: str) -> float:
         if not path.startswith("image_encoder/"):
             return optimizer.learning_rate
-        layer = _TRUNK_LAYER.match(path)
+        layer = _LAYER.match(path)
         if layer is None:
             return encoder
-        index = 0 if layer[1] else int(layer[2]) + 1
-        return encoder * optimizer.layer_decay ** (config.trunk.depth + 1 - index)
+        index = int(layer[1]) + 1 if layer[1] else 0
+        return encoder * optimizer.layer_decay ** (depth + 1 - index)
 
     return {path: rate(path) for path in paths}
 

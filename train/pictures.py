@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, UInt8
 from PIL import Image, ImageDraw
 
 from sam_jax import video
-from sam_jax.frame import no_prompts
+from sam_jax.frame import encode_frames, no_prompts
+from sam_jax.image import predict
 from sam_jax.io.overlay import overlay
 from sam_jax.ops.resize import bilinear
 from sam_jax.types import NOT_A_POINT, Model
@@ -32,6 +33,11 @@ def _answers(model: Model, images: UInt8[Array, "t 1 H W 3"], first: Bool[Array,
         points=jnp.stack([points, points], 1),
         labels=jnp.stack([labels, jnp.full_like(labels, NOT_A_POINT)], 1),
     )
+    if t == 1:
+        found = predict(model, encode_frames(model, images[:, 0]), prompts, multimask=True)
+        best = found.iou.argmax(1)[:, None, None, None]
+        logits = jnp.take_along_axis(found.logits, best, 1)[None, :, 0]
+        return bilinear(logits, size, size) > 0, points
     state = video.init_state(model, n, prompted=1, num_frames=t)
     asked = jax.tree.map(lambda x: jnp.broadcast_to(x, (t, *x.shape)), prompts)
     prompted = jnp.broadcast_to(jnp.arange(t)[:, None] == 0, (t, n))

@@ -109,7 +109,7 @@ def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n
 
 
 def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:
-    """A strided convolution as a product with the neighbours of each place."""
+    """A convolution as a product with the neighbours of each place."""
     kernel, bias = (module.get_variable("params", name) for name in ("kernel", "bias"))
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
     high, wide, _, out = kernel.shape
@@ -128,7 +128,8 @@ def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs
         for j in range(wide)
     ]
     neighbours = jnp.concatenate(parts, -1)
-    return _dot(neighbours, kernel.reshape(-1, out)) + bias
+    found = _dot(neighbours, kernel.reshape(-1, out))
+    return found if bias is None else found + bias
 
 
 def _to_memory(module: RopeAttention, most: int, x: Array, memory: Any, tables: Any) -> Array:

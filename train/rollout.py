@@ -20,7 +20,7 @@ from sam_jax.types import FrameInput, ImageFeatures, Model, ObjectAnswer, VideoS
 from train.config import LossWeights, Prompting
 from train.losses import Losses
 from train.types import Batch
-from train.user import User, ask
+from train.user import User, ask, click
 
 # Memories as upstream trains them: from probabilities, holes and all.
 _OPTIONS = TrackOptions(
@@ -120,12 +120,15 @@ def _picture(
     b, n = features.embed.shape[0], masks.shape[0]
     plain = apply(model, "without_memory", features.embed)
 
-    def one(features: ImageFeatures, plain: Array, masks: Array, keys: PRNGKeyArray) -> Losses:
+    def one(high_res: tuple[Array, ...], plain: Array, masks: Array, keys: PRNGKeyArray) -> Losses:
         embed = jnp.broadcast_to(plain, (n // b, *plain.shape))
-        return ask(user, model, features, embed, masks, keys[0])[1]
+        return click(user, model, high_res, embed, masks, keys[0])[1]
 
     losses = jax.vmap(one)(
-        features, plain, masks.reshape(b, n // b, *masks.shape[1:]), keys.reshape(b, n // b)
+        features.high_res,
+        plain,
+        masks.reshape(b, n // b, *masks.shape[1:]),
+        keys.reshape(b, n // b),
     )
     return jax.tree.map(lambda x: x.reshape(n), losses)
 

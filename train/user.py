@@ -12,11 +12,20 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from sam_jax.config import Sam2Config
-from sam_jax.frame import NO_OBJECT, answer_masks, choose, decode_all
+from sam_jax.config import Config, DecoderConfig, SamConfig
+from sam_jax.frame import answer_masks, best_mask, decode_all, hide_absent, with_pointer
 from sam_jax.image import select_masks
 from sam_jax.ops.resize import bilinear
-from sam_jax.types import NOT_A_POINT, PAD, ImageFeatures, Masks, Model, ObjectAnswer, Prompts
+from sam_jax.types import (
+    BOX_BOTTOM_RIGHT,
+    NOT_A_POINT,
+    PAD,
+    ImageFeatures,
+    Masks,
+    Model,
+    ObjectAnswer,
+    Prompts,
+)
 from train.clicks import click_on_error, first_prompts
 from train.config import LossWeights, Prompting
 from train.losses import Losses, prediction_losses
@@ -55,7 +64,7 @@ def ask(
     masks: Bool[Array, "n H W"],
     key: PRNGKeyArray,
 ) -> tuple[ObjectAnswer, Losses]:
-    """The last answer for each object, and the losses of each, summed over all answers [n].
+    """The last answer for each object of a clip, and its losses, summed over all answers [n].
 
     Masks that were given are answers without losses: nothing in them was predicted.
 
@@ -64,20 +73,6 @@ def ask(
       embed: what each object sees of it.
       masks: of the objects, all false where they are absent.
     """
-    target = shrink(masks, user.weights.stride)
-    first_key, order_key, click_key = jax.random.split(key, 3)
-
-    def predict(prompts: Prompts) -> tuple[ObjectAnswer, Losses]:
-        ambiguous = (prompts.labels != PAD).sum(1) - 1 <= 1
-        found = decode_all(model, embed, features.high_res, prompts)
-        decoder = replace(model.config.decoder, stability_fallback=False)
-        single = select_masks(decoder, found, multimask=False)
-        wanted = target
-        if user.weights.locate_steps:
-            naive = naive_masks(prompts, masks.shape[1], target.shape[1])
-            wanted = jnp.where(user.locating, naive, target)
-        answer = choose(model, found, single, ambiguous=ambiguous)
-        return answer, _losses(user.weights, model, found, wanted, ambiguous)
 
     def given() -> tuple[ObjectAnswer, Losses]:
         none = jnp.zeros(masks.shape[0])
@@ -85,38 +80,81 @@ def ask(
         return answer, Losses(mask=none, dice=none, iou=none, object=none, balanced=none)
 
     def asked() -> tuple[ObjectAnswer, Losses]:
-        prompts = _first_prompts(first_key, user, masks, model.config.mask_size)
-        nothing = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(predict, prompts)
-        )
-        clicks = jnp.append(False, _click_rounds(order_key, user.prompting))
-        numbers = jnp.arange(len(clicks))
-        slots = _FIRST - 1 + clicks.cumsum()
-        keys = jax.random.split(click_key, len(clicks))
-
-        # One loop for the first answer and those after it: the decoder is compiled once.
-        def answers(carry: tuple, scanned: tuple) -> tuple[tuple, None]:
-            number, slot, clicks, key = scanned
-
-            def again() -> tuple:
-                prompts, answer, losses = carry
-                corrected = _correct(key, user, prompts, answer.logits, masks, slot, clicks)
-                prompts = jax.tree.map(partial(jnp.where, number > 0), corrected, prompts)
-                answer, more = predict(prompts)
-                return prompts, answer, jax.tree.map(jnp.add, losses, more)
-
-            return jax.lax.cond((number == 0) | user.corrected, again, lambda: carry), None
-
-        (_, answer, losses), _ = jax.lax.scan(
-            jax.checkpoint(answers, prevent_cse=False) if user.remat else answers,
-            (prompts, *nothing),
-            (numbers, slots, clicks, keys),
-        )
-        return answer, losses
+        best, losses = click(user, model, features.high_res, embed, masks, key)
+        return with_pointer(model, best), losses
 
     if user.prompting.point_share == 1:
         return asked()
     return jax.lax.cond(user.by_mask & user.shown, given, asked)
+
+
+def click(
+    user: User,
+    model: Model,
+    high_res: tuple[Array, ...],
+    embed: Float[Array, "n h w d"],
+    masks: Bool[Array, "n H W"],
+    key: PRNGKeyArray,
+) -> tuple[Masks, Losses]:
+    """As `ask`, of a user who has points and boxes only: the last mask (m = 1), and the losses.
+
+    Args:
+      high_res: fine maps of the image.
+    """
+    config = model.config
+    target = shrink(masks, user.weights.stride)
+    first_key, order_key, click_key = jax.random.split(key, 3)
+
+    def predict(prompts: Prompts) -> tuple[Masks, Losses]:
+        ambiguous = _is_ambiguous(prompts, config)
+        found = decode_all(model, embed, high_res, prompts)
+        decoder = replace(config.decoder, stability_fallback=False)
+        single = select_masks(decoder, found, multimask=False)
+        wanted = target
+        if user.weights.locate_steps:
+            naive = naive_masks(prompts, masks.shape[1], target.shape[1])
+            wanted = jnp.where(user.locating, naive, target)
+        best = best_mask(decoder, found, single, ambiguous=ambiguous)
+        return best, _losses(user.weights, decoder, found, wanted, ambiguous)
+
+    prompts = _first_prompts(first_key, user, masks, config)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(predict, prompts))
+    clicks = jnp.append(False, _click_rounds(order_key, user.prompting))
+    numbers = jnp.arange(len(clicks))
+    slots = _FIRST - 1 + clicks.cumsum()
+    keys = jax.random.split(click_key, len(clicks))
+
+    # One loop for the first answer and those after it: the decoder is compiled once.
+    def answers(carry: tuple, scanned: tuple) -> tuple[tuple, None]:
+        number, slot, clicks, key = scanned
+
+        def again() -> tuple:
+            prompts, best, losses = carry
+            corrected = _correct(key, user, prompts, best.logits[:, 0], masks, slot, clicks)
+            prompts = jax.tree.map(partial(jnp.where, number > 0), corrected, prompts)
+            best, more = predict(prompts)
+            return prompts, best, jax.tree.map(jnp.add, losses, more)
+
+        return jax.lax.cond((number == 0) | user.corrected, again, lambda: carry), None
+
+    (_, best, losses), _ = jax.lax.scan(
+        jax.checkpoint(answers, prevent_cse=False) if user.remat else answers,
+        (prompts, *nothing),
+        (numbers, slots, clicks, keys),
+    )
+    return best, losses
+
+
+def _is_ambiguous(prompts: Prompts, config: Config) -> Bool[Array, " n"]:
+    """Whether three masks answer, and the best of them learns; else the single one does both.
+
+    SAM 2 asks so after up to one click, and a box is two; the last mask does not count. SAM 1 asks
+    so after a single prompt (its paper, section 3): a box is one, and the last mask is another.
+    """
+    count = (prompts.labels >= 0).sum(1)
+    if isinstance(config, SamConfig):
+        count += prompts.has_mask - (prompts.labels == BOX_BOTTOM_RIGHT).sum(1)
+    return count <= 1
 
 
 def shrink(masks: Bool[Array, "n H W"], stride: int) -> Bool[Array, "n h w"]:
@@ -142,13 +180,16 @@ def _click_rounds(key: PRNGKeyArray, prompting: Prompting) -> Bool[Array, " r"]:
 
 
 def _first_prompts(
-    key: PRNGKeyArray, user: User, masks: Bool[Array, "n H W"], mask_size: int
+    key: PRNGKeyArray, user: User, masks: Bool[Array, "n H W"], config: Config
 ) -> Prompts:
     """A box or a click where objects are shown, nothing asked elsewhere; room for corrections."""
-    n, room = masks.shape[0], user.prompting.corrections
+    n, room, mask_size = masks.shape[0], user.prompting.corrections, config.mask_size
     points, labels = first_prompts(key, masks, box_share=user.prompting.box_share)
     labels = jnp.where(user.shown, labels, jnp.array([NOT_A_POINT, PAD]))
     later = jnp.full((n, room + 1), PAD).at[:, -1].set(NOT_A_POINT)
+    if not config.close_boxes:
+        has_box = (labels == BOX_BOTTOM_RIGHT).any(1, keepdims=True)
+        later = jnp.where(has_box, PAD, later)
     return Prompts(
         points=jnp.pad(points, ((0, 0), (0, room + 1), (0, 0))),
         labels=jnp.concatenate([labels, later], 1),
@@ -186,16 +227,16 @@ def _correct(
 
 def _losses(
     weights: LossWeights,
-    model: Model,
+    config: DecoderConfig,
     found: Masks,
     wanted: Bool[Array, "n h w"],
     ambiguous: Bool[Array, " n"],
 ) -> Losses:
     """Losses of what a user would see: no mask of an object that is said to be absent."""
-    logits = found.logits
-    if isinstance(model.config, Sam2Config):
-        logits = jnp.where((found.object_logit > 0)[:, None, None, None], logits, NO_OBJECT)
-    fine = bilinear(logits, *wanted.shape[1:])
-    return prediction_losses(
+    fine = bilinear(hide_absent(config, found.logits, found.object_logit), *wanted.shape[1:])
+    losses = prediction_losses(
         weights, fine, found.iou, found.object_logit, wanted, ambiguous=ambiguous
     )
+    if config.object_score:
+        return losses
+    return replace(losses, object=jnp.zeros_like(losses.object))

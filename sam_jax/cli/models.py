@@ -7,14 +7,11 @@ def run() -> None:
 
     from sam_jax.checkpoint import hub
     from sam_jax.cli import say
-    from sam_jax.config import Sam2Config
     from sam_jax.models import abstract_params, build
     from sam_jax.presets import PRESETS
 
     say(f"{'MODEL':24}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
     for name, config in PRESETS.items():
-        if not isinstance(config, Sam2Config):
-            continue  # SAM 1 checkpoints can be converted, but there is no module that runs them
         shapes = abstract_params(build(config))
         parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
         side = f"{config.image_size} x {config.image_size}"

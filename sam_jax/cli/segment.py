@@ -82,8 +82,10 @@ def _segment_one(
     prompts.check_inside(width, height, path)
     mask_input = None
     if prompts.mask is not None:
-        low_size = predictor.model.config.mask_size
-        mask_input = read_mask(prompts.mask, low_size, (height, width))[None]
+        config = predictor.model.config
+        mask_input = read_mask(
+            prompts.mask, config.mask_size, (height, width), keep_aspect=config.keep_aspect
+        )[None]
     predictor.set_image(image)
     masks, ious, logits = predictor.predict(
         point_coords=np.array(prompts.points) if prompts.points else None,

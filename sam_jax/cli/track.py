@@ -17,6 +17,7 @@ from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
 from sam_jax.cli.track_run import Route, Run
 from sam_jax.files import output_dir
 from sam_jax.io.masks import read_mask_picture
+from sam_jax.presets import ALIASES, PRESETS, preset
 
 _LOWEST_FPS = 0.01  # that a video can have
 
@@ -58,6 +59,10 @@ def track(args: Track) -> int:
         route = plan_route(args, prompts, count)
         for _, number, path in prompts.masks():
             read_mask_picture(path, (video.height, video.width), number=number)
+        if args.model in PRESETS or args.model in ALIASES:
+            from sam_jax.video import require_memory
+
+            require_memory(preset(args.model))  # before a download
         with output_dir(plan.folder):
             plan.check_writable()
             if args.cache:

@@ -65,7 +65,7 @@ def write_npz(
 
 
 def read_mask(
-    path: str | os.PathLike, size: int, image_hw: tuple[int, int]
+    path: str | os.PathLike, size: int, image_hw: tuple[int, int], *, keep_aspect: bool = False
 ) -> Float32[np.ndarray, "size size"]:
     """A mask prompt from a file, as low-resolution logits.
 
@@ -81,6 +81,7 @@ def read_mask(
     Args:
       size: side of the model's low-resolution masks.
       image_hw: height and width of the image.
+      keep_aspect: the image lies in the upper left corner of the model input, not all over it.
 
     Raises:
       OSError: the file cannot be opened.
@@ -100,6 +101,9 @@ def read_mask(
             raise ValueError(f"mask {path} holds logits that are not finite")
         return logits.astype(np.float32)
     inside = _inside(values, path, image_hw)
+    if keep_aspect:
+        below, beside = (max(image_hw) - length for length in image_hw)
+        inside = np.pad(inside, ((0, below), (0, beside)))
     low = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
     return PROMPT_LOGIT * (2 * np.asarray(low) - 1)
 

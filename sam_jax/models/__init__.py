@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from sam_jax.config import Config, Sam2Config
+from sam_jax.config import Config, SamConfig
+from sam_jax.models.sam import Sam
 from sam_jax.models.sam2 import Sam2
 from sam_jax.types import Prompts
 
@@ -26,9 +27,9 @@ def build(
       drop_path, remat: of the image encoder, for training; see `sam_jax.models.hiera.Hiera`.
       dropout: of the memory attention, for training.
     """
-    if isinstance(config, Sam2Config):
-        return Sam2(config, dtype, drop_path, remat, dropout)
-    raise ValueError(f"no module for {type(config).__name__} {config.name!r}")
+    if isinstance(config, SamConfig):
+        return Sam(config, dtype, drop_path, remat)
+    return Sam2(config, dtype, drop_path, remat, dropout)
 
 
 def init_params(module: nn.Module, key: jax.Array) -> dict[str, Any]:

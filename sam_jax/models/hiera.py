@@ -12,12 +12,12 @@ Differences from upstream, all exact:
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sam_jax.config import HieraConfig
+from sam_jax.models.drop_path import draw_branches, scale_branch
 from sam_jax.models.layers import LayerNorm, Linear, Mlp, dot, gelu, max_pool_2x2, table_init
 from sam_jax.ops.attention import attend
 from sam_jax.ops.resize import bicubic
@@ -93,15 +93,8 @@ class Block(nn.Module):
         shortcut = x if self.dim == self.dim_out else self.proj(y)
         if self.pool:
             shortcut = max_pool_2x2(shortcut)
-        x = shortcut + _scale(self.attn(y), attention)
-        return x + _scale(self.mlp(self.norm2(x).astype(x.dtype)), mlp)
-
-
-def _scale(x: Float[Array, "n h w c"], by: Float[Array, " b"] | None) -> Float[Array, "n h w c"]:
-    """Each image's maps or windows times its number."""
-    if by is None:
-        return x
-    return x * jnp.repeat(by, x.shape[0] // by.shape[0])[:, None, None, None].astype(x.dtype)
+        x = shortcut + scale_branch(self.attn(y), attention)
+        return x + scale_branch(self.mlp(self.norm2(x).astype(x.dtype)), mlp)
 
 
 class PatchEmbed(nn.Module):
@@ -176,15 +169,7 @@ class Hiera(nn.Module):
         return outputs
 
     def _keep(self, images: int) -> Float[Array, "blocks 2 b"] | None:
-        """0 for a skipped branch, else what makes up for the skipped ones.
-
-        Upstream: `dpr` of Hiera, DropPath in sam2/modeling/sam2_utils.py.
-        """
-        if not (self.drop_path and self.has_rng("drop_path")):
-            return None
-        stays = 1 - jnp.linspace(0, self.drop_path, self.config.depth)[:, None, None]
-        shape = (self.config.depth, 2, images)
-        return jax.random.bernoulli(self.make_rng("drop_path"), stays, shape) / stays
+        return draw_branches(self, self.drop_path, self.config.depth, images)
 
     def position(self, height: int, width: int) -> Float[Array, "1 h w c"]:
         """The background table stretched over the grid plus the window table tiled over it."""

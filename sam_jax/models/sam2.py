@@ -16,6 +16,7 @@ from sam_jax.models.mask_decoder import MaskDecoder
 from sam_jax.models.memory_attention import MemoryAttention
 from sam_jax.models.memory_encoder import MemoryEncoder
 from sam_jax.models.prompt_encoder import PromptEncoder
+from sam_jax.ops.colour import normalise
 from sam_jax.ops.position import sine_grid, sine_line
 from sam_jax.ops.resize import bilinear
 from sam_jax.types import (
@@ -28,9 +29,6 @@ from sam_jax.types import (
     Recall,
 )
 
-# ImageNet statistics of RGB in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 # Probabilities of a mask, 0 to 1, as the memory encoder wants them: -10 to 10.
 MEMORY_MASK_SCALE, MEMORY_MASK_BIAS = 20.0, -10.0
 
@@ -78,8 +76,8 @@ class Sam2(nn.Module):
 
     def encode_image(self, images: Float[Array, "b H W 3"]) -> ImageFeatures:
         """Encode RGB images in 0..1 at the model's input size."""
-        normalised = (images - jnp.asarray(MEAN)) / jnp.asarray(STD)
-        embed, high_res = self.image_encoder(normalised, self.mask_decoder.high_res_heads)
+        heads = self.mask_decoder.high_res_heads
+        embed, high_res = self.image_encoder(normalise(images), heads)
         return ImageFeatures(embed=embed, high_res=high_res)
 
     def encode_prompts(self, prompts: Prompts) -> PromptTokens:

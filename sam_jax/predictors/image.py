@@ -1,7 +1,8 @@
 """The image predictor people know: set an image, click, get masks.
 
 Upstream: sam2/sam2_image_predictor.py, SAM2ImagePredictor. Same method names, arguments,
-coordinate frames, shapes and dtypes. Deliberate differences: prompts are checked (upstream passes
+coordinate frames, shapes and dtypes; a SAM 1 model gives the numbers of segment_anything's
+SamPredictor through the same methods. Deliberate differences: prompts are checked (upstream passes
 nonsense on), hole and sprinkle removal work on every device (upstream needs a CUDA extension and
 silently skips them without), and `predict_batch` is one program for all images.
 """
@@ -16,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sam_jax import image as functional
-from sam_jax.io.images import as_rgb, to_model_input, upsample_logits
+from sam_jax.io.canvas import Canvas
+from sam_jax.io.images import as_rgb
 from sam_jax.ops.masks import fill_holes_and_sprinkles
 from sam_jax.predictors.prompts import PromptArrays, check_prompts, pad_prompts
 from sam_jax.predictors.text import TextEncoder, embeddings
@@ -88,7 +90,7 @@ class ImagePredictor:
     def reset_predictor(self) -> None:
         """Forget the image."""
         self._features: ImageFeatures | None = None
-        self._sizes: list[tuple[int, int]] = []
+        self._canvases: list[Canvas] = []
         self._is_batch = False
 
     def set_image(self, image: Any) -> None:
@@ -107,20 +109,21 @@ class ImagePredictor:
 
     def _set(self, images: Sequence[Any], *, is_batch: bool) -> None:
         self.reset_predictor()
-        side = self.model.config.image_size
+        config = self.model.config
         chunk = 1 if jax.default_backend() == "cpu" else _ENCODE_CHUNK
-        sizes, parts = [], []
+        canvases: list[Canvas] = []
+        parts = []
         for start in range(0, len(images), chunk):
             inputs = []
             for image in images[start : start + chunk]:
                 pixels = as_rgb(image)
-                sizes.append(pixels.shape[:2])
-                inputs.append(to_model_input(pixels, side))
+                canvases.append(Canvas(*pixels.shape[:2], config.image_size, config.keep_aspect))
+                inputs.append(canvases[-1].paint(pixels))
             parts.append(_encode(self.model, np.stack(inputs)))
         self._features = jax.tree.map(
             lambda *x: x[0] if len(x) == 1 else jnp.concatenate(x), *parts
         )
-        self._sizes, self._is_batch = sizes, is_batch
+        self._canvases, self._is_batch = canvases, is_batch
 
     def get_image_embedding(self) -> Float[Array, "b d h w"]:
         """The image embedding as the decoder sees it, channels first as upstream returns it."""
@@ -153,7 +156,7 @@ class ImagePredictor:
 
         Returns:
           Masks float32 [m h w] at the original size, predicted IoU [m], low-resolution logits
-          [m hm wm] clamped to +-32. With n > 1 objects each has a leading n.
+          [m hm wm], of SAM 2 clamped to +-32. With n > 1 objects each has a leading n.
 
         Raises:
           ValueError: a prompt that makes no sense; see `check_prompts`.
@@ -168,7 +171,7 @@ class ImagePredictor:
             box,
             mask_input,
             normalize_coords,
-            self._sizes[0],
+            self._canvases[0],
             text=text,
         )
         (result,) = self._run(features, [prompts], multimask_output, return_logits)
@@ -199,15 +202,16 @@ class ImagePredictor:
             "mask_input_batch": mask_input_batch,
         }
         for name, values in batch.items():
-            if values is not None and len(values) != len(self._sizes):
+            if values is not None and len(values) != len(self._canvases):
+                images = len(self._canvases)
                 raise ValueError(
-                    f"{name} has {len(values)} entries for {len(self._sizes)} images: one an image"
+                    f"{name} has {len(values)} entries for {images} images: one an image"
                 )
         prompts = []
-        for i, size in enumerate(self._sizes):
+        for i, canvas in enumerate(self._canvases):
             values = [None if v is None else v[i] for v in batch.values()]
             try:
-                prompts.append(self._check(*values, normalize_coords, size))
+                prompts.append(self._check(*values, normalize_coords, canvas))
             except ValueError as error:
                 raise ValueError(f"image {i} of the batch: {error}") from error
         results = self._run(features, prompts, multimask_output, return_logits)
@@ -226,21 +230,19 @@ class ImagePredictor:
         box: Any,
         mask: Any,
         normalize_coords: bool,
-        size: tuple[int, int],
+        canvas: Canvas,
         *,
         text: Any = None,
     ) -> PromptArrays:
-        config = self.model.config
         return check_prompts(
             coords,
             labels,
             box,
             mask,
-            image_hw=size,
+            canvas=canvas,
             normalize_coords=normalize_coords,
-            image_size=config.image_size,
-            mask_size=config.mask_size,
-            text=embeddings(text, config.text_dim, self.text_encoder),
+            config=self.model.config,
+            text=embeddings(text, self.model.config.text_dim, self.text_encoder),
         )
 
     def _run(
@@ -263,13 +265,13 @@ class ImagePredictor:
             np.asarray(x).reshape(len(prompts), -1, *x.shape[1:])
             for x in (cleaned, masks.iou, masks.logits)
         ]
-        results = []
-        for prompt, size, *padded in zip(prompts, self._sizes, *per_image, strict=True):
+        results, largest = [], self.model.config.largest_logit
+        for prompt, canvas, *padded in zip(prompts, self._canvases, *per_image, strict=True):
             n = len(prompt.points)
             logits, iou, low = (x[:n] for x in padded)  # [n m hm wm], [n m], [n m hm wm]
-            full = upsample_logits(logits, *size)
+            full = canvas.to_picture(logits)
             if not return_logits:
                 full = (full > self.mask_threshold).astype(np.float32)
-            result = (full, iou.copy(), np.clip(low, -32, 32))  # all writable, as upstream's
+            result = (full, iou.copy(), np.clip(low, -largest, largest))  # writable, as upstream's
             results.append(tuple(x[0] for x in result) if n == 1 else result)
         return results

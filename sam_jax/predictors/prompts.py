@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 
+from sam_jax.config import Config
+from sam_jax.io.canvas import Canvas
 from sam_jax.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PAD, Prompts
 
 POINT_BUCKETS = (1, 2, 4, 8, 16, 32)
@@ -23,6 +25,7 @@ class PromptArrays:
 
     Attributes:
       points: xy in pixels of the model input; box corners first, then clicks, then not-a-point.
+        (Upstream's SAM 1 has the corners last. To attention the order is nothing.)
       mask: low-resolution logits, None without a mask prompt.
       text: unit-norm embeddings, None without a text prompt.
     """
@@ -45,10 +48,9 @@ def check_prompts(
     box: object,
     mask_input: object,
     *,
-    image_hw: tuple[int, int],
+    canvas: Canvas,
     normalize_coords: bool,
-    image_size: int,
-    mask_size: int,
+    config: Config,
     text: Float[np.ndarray, "n c"] | None = None,
 ) -> PromptArrays:
     """Check and gather the prompts of one image.
@@ -60,20 +62,19 @@ def check_prompts(
       box: XYXY, [4] or [n 4], in the frame of the points.
       mask_input: logits of an earlier prediction, [1 hm wm], [n 1 hm wm] or [hm wm]; a single one
         serves all objects.
-      image_hw: height and width of the original image.
-      image_size: side of the model input.
-      mask_size: side of the low-resolution masks.
+      canvas: the image on the model input.
+      config: of the model.
       text: embeddings from `predictors.text.embeddings`; a single one serves all objects.
 
     Raises:
       ValueError: no prompt at all, a wrong shape, a label or coordinate that means nothing, prompts
         that disagree in number; the message names the value.
     """
-    height, width = image_hw
-    limit = np.array([width, height] if normalize_coords else [1.0, 1.0], np.float32)
+    size = [canvas.width, canvas.height] if normalize_coords else [1.0, 1.0]
+    limit = np.array(size, np.float32)
     points, labels = _points(point_coords, point_labels, limit)
     corners = _box(box, limit)
-    mask = _mask(mask_input, mask_size)
+    mask = _mask(mask_input, config.mask_size)
 
     n = _count(points, corners, mask, text)
     points, labels, corners, mask, text = (
@@ -88,15 +89,15 @@ def check_prompts(
     if points is not None:
         parts.append(points)
         part_labels.append(labels)
-    if parts:  # SAM 2 closes every list of points with a not-a-point token; mask and text have none
-        parts.append(np.zeros((n, 1, 2), np.float32))
-        part_labels.append(np.full((n, 1), NOT_A_POINT))
-    else:
-        parts.append(np.zeros((n, 0, 2), np.float32))
-        part_labels.append(np.zeros((n, 0), int))
-    xy = np.concatenate(parts, 1) / limit * image_size
+    # Clicks are closed with a not-a-point token, by SAM 2 boxes, too; mask and text have none.
+    closing = int(bool(parts) and (config.close_boxes or corners is None))
+    parts.append(np.zeros((n, closing, 2), np.float32))
+    part_labels.append(np.full((n, closing), NOT_A_POINT))
     return PromptArrays(
-        xy.astype(np.float32), np.concatenate(part_labels, 1).astype(np.int32), mask, text
+        canvas.to_input(np.concatenate(parts, 1) / limit),
+        np.concatenate(part_labels, 1).astype(np.int32),
+        mask,
+        text,
     )
 
 
@@ -110,7 +111,9 @@ def _count(
     given = {"points": points, "boxes": corners, "masks": mask, "texts": text}
     counts = {name: len(value) for name, value in given.items() if value is not None}
     if not counts:
-        raise ValueError("no prompt: give point_coords with point_labels, a box or a mask_input")
+        raise ValueError(
+            "no prompt: give point_coords with point_labels, a box, a mask_input or a text"
+        )
     places = {counts[name] for name in ("points", "boxes") if name in counts}
     if len(places) > 1 or len(set(counts.values()) - {1}) > 1:
         raise ValueError(f"prompts disagree in number: {counts}; give one of each for each object")

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from sam_jax import video
 from sam_jax.frame import TrackOptions
+from sam_jax.io.canvas import Canvas
 from sam_jax.io.images import as_rgb, upsample_logits
 from sam_jax.io.videos import Video
 from sam_jax.predictors.prompts import (
@@ -293,10 +294,9 @@ class Stream:
                 prompt.labels,
                 prompt.box,
                 None,
-                image_hw=size,
+                canvas=Canvas(*size, config.image_size, config.keep_aspect),
                 normalize_coords=True,
-                image_size=config.image_size,
-                mask_size=config.mask_size,
+                config=config,
             )
             if len(checked.points) > 1:
                 raise ValueError(f"{len(checked.points)} boxes or lists of points: one an object")

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sam_jax.frame import TrackOptions
+from sam_jax.io.canvas import Canvas
 from sam_jax.io.videos import open_video
 from sam_jax.predictors import editing
 from sam_jax.predictors.history import ObjectMemory
@@ -24,6 +25,7 @@ from sam_jax.predictors.prompts import check_mask, check_prompts, join_points, r
 from sam_jax.predictors.propagation import carried_into, logits_of, propagate, remember_prompted
 from sam_jax.predictors.session import VideoSession
 from sam_jax.types import ImageFeatures, Model
+from sam_jax.video import require_memory
 
 Result = tuple[int, list[Any], Float[np.ndarray, "n 1 h w"]]
 
@@ -73,6 +75,7 @@ class VideoPredictor:
             raise TypeError(
                 f"VideoPredictor takes what sam_jax.load returns, got {type(model).__name__}"
             )
+        require_memory(model.config)
         if max_cond_frames_in_attn != -1 and max_cond_frames_in_attn < 2:
             raise ValueError(
                 "max_cond_frames_in_attn must be -1 (no limit) or at least 2, got "
@@ -166,10 +169,11 @@ class VideoPredictor:
             labels,
             box,
             None,
-            image_hw=(state.video_height, state.video_width),
+            canvas=Canvas(
+                state.video_height, state.video_width, config.image_size, config.keep_aspect
+            ),
             normalize_coords=normalize_coords,
-            image_size=config.image_size,
-            mask_size=config.mask_size,
+            config=config,
         )
         if len(arrays.points) > 1:
             raise ValueError(f"{len(arrays.points)} objects in one call: call once for each")

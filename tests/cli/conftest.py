@@ -43,7 +43,7 @@ def fake(monkeypatch):
 
     def load(name):
         names.append(name)
-        return SimpleNamespace(config=SimpleNamespace(mask_size=MASK_SIZE))
+        return SimpleNamespace(config=SimpleNamespace(mask_size=MASK_SIZE, keep_aspect=False))
 
     FakePredictor.loaded = names
     monkeypatch.setattr(importlib.import_module("sam_jax.load"), "load", load)

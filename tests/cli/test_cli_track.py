@@ -685,3 +685,10 @@ def test_equal_to_a_stream(clip):
                 np.testing.assert_allclose(arrays["ious"][place], one.iou, rtol=1e-5)
     with np.load("out/00001.npz") as arrays:
         assert arrays["masks"].any()
+
+
+@pytest.mark.parametrize("name", ["sam-vit-base", "sam-vit-b"])
+def test_a_model_without_memory_is_refused_before_a_download(stream, name, capsys):
+    assert track("--point", "2:40,25", "--model", name) == 2
+    assert "sam-vit-base is a SAM 1 model: it segments pictures" in capsys.readouterr().err
+    assert not stream.loaded and not stream.made and not Path("out").exists()

@@ -18,7 +18,7 @@ from sam_jax.checkpoint import strict, torch_file
 from sam_jax.checkpoint.names import from_official
 from sam_jax.config import to_json
 from sam_jax.image import encode_image
-from sam_jax.models.sam2 import MEAN, STD
+from sam_jax.ops.colour import MEAN, STD
 from sam_jax.presets import SAM2_1_HIERA_NANO
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from sam_jax.image import encode_image
-from sam_jax.models.sam2 import MEAN, STD
+from sam_jax.ops.colour import MEAN, STD
 from sam_jax.ops.windows import unpartition
 
 

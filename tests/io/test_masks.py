@@ -202,3 +202,15 @@ def test_arrays_that_are_no_masks_of_the_size(tmp_path, values, message):
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(ValueError, match=message):
         read_mask_picture(tmp_path / "a.npy", SIZE)
+
+
+def test_a_mask_picture_lies_where_its_photo_does(tmp_path):
+    """In the upper left corner for a model that keeps the shape of pictures."""
+    mask = np.zeros((32, 64), bool)
+    mask[:, :32] = True
+    write_png(tmp_path / "a.png", mask)
+    logits = read_mask(tmp_path / "a.png", 16, (32, 64), keep_aspect=True)
+    assert (logits[:7, :7] == 10).all()
+    assert (logits[9:] == -10).all() and (logits[:, 9:] == -10).all()
+    squashed = read_mask(tmp_path / "a.png", 16, (32, 64))
+    assert (squashed[:, :7] == 10).all()

@@ -12,7 +12,6 @@ from sam_jax.models import abstract_params, build
 from sam_jax.presets import PRESETS
 from sam_jax.types import Model, Prompts
 
-SAM2 = [config for config in PRESETS.values() if isinstance(config, Sam2Config)]
 # Of the released checkpoints; upstream keeps the Fourier matrix as a buffer, not a parameter.
 COUNTS = {
     "sam2.1-hiera-tiny": (38_962_498, 471),
@@ -23,6 +22,9 @@ COUNTS = {
     "sam2-hiera-small": (46_043_842, 516),
     "sam2-hiera-base-plus": (80_833_666, 612),
     "sam2-hiera-large": (224_430_130, 900),
+    "sam-vit-base": (93_735_472, 314),
+    "sam-vit-large": (312_342_832, 482),
+    "sam-vit-huge": (641_090_608, 594),
 }
 
 
@@ -41,7 +43,7 @@ def test_nano_is_small():
 @pytest.mark.parametrize(
     ("side", "dtype"), [(None, jnp.float32), (480, jnp.bfloat16)], ids=["own-size", "480-half"]
 )
-@pytest.mark.parametrize("config", SAM2, ids=lambda config: config.name)
+@pytest.mark.parametrize("config", PRESETS.values(), ids=lambda config: config.name)
 def test_shapes_of_a_prediction(config, side, dtype):
     config = config if side is None else dataclasses.replace(config, image_size=side)
     module = build(config, dtype)
@@ -62,10 +64,8 @@ def test_shapes_of_a_prediction(config, side, dtype):
     images = shape((2, config.image_size, config.image_size, 3), jnp.float32)
     features, masks = jax.eval_shape(run, abstract_params(module), images, prompts)
     assert features.embed == shape((2, grid, grid, d), dtype)
-    assert features.high_res == (
-        shape((2, hm, hm, d // 8), dtype),
-        shape((2, 2 * grid, 2 * grid, d // 4), dtype),
-    )
+    fine = shape((2, hm, hm, d // 8), dtype), shape((2, 2 * grid, 2 * grid, d // 4), dtype)
+    assert features.high_res == (fine if isinstance(config, Sam2Config) else ())
     assert masks.logits == shape((6, 3, hm, hm), jnp.float32)
     assert masks.iou == shape((6, 3), jnp.float32)
     assert masks.object_logit == shape((6,), jnp.float32)

@@ -47,3 +47,26 @@ def test_gradients_agree_between_the_formulations(monkeypatch):
     scanned = jax.grad(loss, (0, 1, 2))(q, k, v)
     for a, b in zip(dense, scanned, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def _maps(h, w):
+    random = np.random.default_rng(1)
+    shapes = [(2, h, w, 3, 8)] * 3 + [(2, h, w, 3, h), (2, h, w, 3, w)]
+    return [jnp.asarray(random.standard_normal(s), jnp.float32) for s in shapes]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize(("h", "w"), [(4, 6), (36, 32), (33, 31)])
+def test_rows_and_columns_of_a_map_are_a_bias(monkeypatch, h, w, backend):
+    """Dense; in parts, as on CPU; and by more columns of queries and keys, as elsewhere."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    q, k, v, rows, columns = _maps(h, w)
+    flat = [np.asarray(x).reshape(2, h * w, 3, 8) for x in (q, k, v)]
+    scores = np.einsum("nqed,nked->neqk", flat[0], flat[1]) / np.sqrt(8)
+    bias = np.asarray(rows)[..., :, None] + np.asarray(columns)[..., None, :]
+    scores += bias.transpose(0, 3, 1, 2, 4, 5).reshape(scores.shape)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum("neqk,nked->nqed", weights, flat[2]).reshape(q.shape)
+    found = attention.attend_on_map(q, k, v, rows, columns)
+    np.testing.assert_allclose(found, expected, atol=5e-5)

@@ -1,4 +1,4 @@
-"""The whole image path at full size, on real photos, against the official SAM2ImagePredictor."""
+"""The whole image path at full size, on real photos, against the official predictors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,14 @@ def pair(official):
     from convert import verify
 
     return verify.random_pair(PRESETS["sam2.1-hiera-tiny"])
+
+
+@pytest.fixture(scope="module")
+def vit_pair(official):
+    """sam-vit-base with the same random weights, ours and theirs."""
+    from convert import verify
+
+    return verify.random_pair(PRESETS["sam-vit-base"])
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +52,18 @@ def test_tiny_equals_the_official_predictor(pair, photo, width: int, height: int
     stages = {error.stage for error in errors}
     assert stages == verify.LIMITS.keys()
     assert sum(error.stage == "mask logits" for error in errors) == 12  # 6 prompts, 1 and 3 masks
+    wrong = [str(error) for error in errors if not error.accepted]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1800, 1200), (480, 640)])
+def test_vit_b_equals_the_official_predictor(vit_pair, photo, width: int, height: int) -> None:
+    from convert import verify
+
+    errors = list(verify.compare(*vit_pair, photo(width, height)))
+    stages = {error.stage for error in errors}
+    assert stages == verify.LIMITS.keys() - {"stride 4", "stride 8", "object score"}
+    assert sum(error.stage == "mask logits" for error in errors) == 12
     wrong = [str(error) for error in errors if not error.accepted]
     assert not wrong, "\n".join(wrong)
 
@@ -82,7 +102,6 @@ def test_the_command_refuses(official, tmp_path: Path, capsys) -> None:
     for arguments, message in (
         ([], "give a checkpoint, or --random MODEL"),
         (["--random", "sam2.1-hiera-tinny"], "Did you mean 'sam2.1-hiera-tiny'?"),
-        (["--random", "sam-vit-base"], "only SAM 2 and 2.1 can be verified"),
         (["--random", "sam2.1-hiera-nano", "--image", str(tmp_path / "no.jpg")], "no.jpg"),
     ):
         assert verify.main(arguments) == 2

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from convert import official_sam
 from sam_jax.checkpoint.names import from_official
 from sam_jax.checkpoint.strict import flatten
 from sam_jax.models import abstract_params, build
@@ -56,11 +57,13 @@ def test_perturbed_models_have_no_idle_parameters(official) -> None:
         assert array.size == 1 or array.std() > 1e-4, name
 
 
-def test_sam1_is_built_too(official) -> None:
-    config = PRESETS["sam-vit-base"]
-    small = dataclasses.replace(
-        config, encoder=dataclasses.replace(config.encoder, depth=1, global_att_blocks=(0,))
-    )
-    state = official.state_dict(official.build_sam(small, seed=0))
-    assert state["image_encoder.blocks.0.attn.rel_pos_h"].shape == (127, 64)
-    assert not any(name.startswith("sam_") for name in state)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("sam-")])
+def test_names_and_shapes_of_sam1(official, name: str) -> None:
+    from segment_anything import sam_model_registry
+
+    config = PRESETS[name]
+    short = {"base": "vit_b", "large": "vit_l", "huge": "vit_h"}[name.rpartition("-")[2]]
+    ours = {k: v.shape for k, v in flatten(abstract_params(build(config))).items()}
+    released = sam_model_registry[short]()
+    for model in (released, official_sam.build_sam(config, seed=0)):
+        assert {k: v.shape for k, v in from_official(official.state_dict(model)).items()} == ours

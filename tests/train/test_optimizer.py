@@ -16,7 +16,7 @@ import pytest
 from sam_jax import models
 from sam_jax.checkpoint.names import from_official
 from sam_jax.checkpoint.strict import flatten
-from sam_jax.presets import SAM2_1_HIERA_BASE_PLUS, SAM2_1_HIERA_NANO
+from sam_jax.presets import SAM2_1_HIERA_BASE_PLUS, SAM2_1_HIERA_NANO, SAM_VIT_B
 from train.config import Optimizer, Recipe, Source, Stream
 from train.optimizer import is_decayed, learning_rates, make_optimizer, schedule
 
@@ -54,6 +54,28 @@ def test_rates_of_base_plus_are_the_official_ones() -> None:
     assert rates == {path: pytest.approx(3e-6 * factor) for path, factor in factors.items()}
     others = ("mask_decoder/transformer/layers_0/norm1/scale", "no_mem_embed")
     assert set(learning_rates(Optimizer(), SAM2_1_HIERA_BASE_PLUS, others).values()) == {5e-6}
+
+
+def test_rates_of_a_vit_fall_from_the_last_block_to_the_patches_and_the_table() -> None:
+    o = Optimizer(learning_rate=8e-4, encoder_rate=None, layer_decay=0.8)
+    factors = {
+        "image_encoder/pos_embed": 0.8**13,
+        "image_encoder/patch_embed/proj/kernel": 0.8**13,
+        "image_encoder/blocks_0/attn/rel_pos_h": 0.8**12,
+        "image_encoder/blocks_11/mlp/layers_0/bias": 0.8,
+        "image_encoder/neck_0/kernel": 1.0,
+        "mask_decoder/iou_token": 1.0,
+    }
+    rates = learning_rates(o, SAM_VIT_B, factors)
+    assert rates == {path: pytest.approx(8e-4 * factor) for path, factor in factors.items()}
+
+
+def test_what_is_decayed_of_a_vit() -> None:
+    paths = flatten(models.abstract_params(models.build(SAM_VIT_B)))
+    encoder = {path for path in paths if path.startswith("image_encoder/")}
+    kernels = {path for path in encoder if path.endswith("/kernel")}
+    assert len(kernels) == 12 * 4 + 3
+    assert {path for path in encoder if is_decayed(path)} == kernels
 
 
 def test_one_rate_for_all() -> None:

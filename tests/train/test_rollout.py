@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sam_jax.types import Model
+from sam_jax.frame import no_prompts
+from sam_jax.models import build
+from sam_jax.types import NOT_A_POINT, PAD, Model
 from train.config import LossWeights, Optimizer, Prompting, Recipe, Source, Stream
 from train.losses import Losses
 from train.optimizer import make_optimizer
@@ -18,7 +20,7 @@ from train.rollout import make_plan, rollout
 from train.step import encode, init_state, make_step
 from train.trainable import split
 from train.types import Batch
-from train.user import _click_rounds, shrink
+from train.user import User, _click_rounds, _first_prompts, _is_ambiguous, shrink
 
 CLICKS = Prompting(point_share=1, box_share=0.5, corrections=1)
 
@@ -169,6 +171,74 @@ def test_steps_descend_and_leave_frozen_parts_alone(small_tracker: Callable[...,
     start, now, average = (np.asarray(x[path]) for x in (before[0], state.trained, state.ema))
     assert np.linalg.norm(average - now) < np.linalg.norm(start - now)
     assert not np.array_equal(average, now)
+
+
+def test_sam1_learns_from_boxes_clicks_and_rounds_of_the_last_mask(small_sam: Model) -> None:
+    """As configs/sam1.py has it, with fewer rounds: no pointer, no object score, MSE of the IoU."""
+    prompting = Prompting(point_share=1, box_share=0.5, corrections=2, mask_only=1, from_truth=0)
+    images = Stream(
+        source=Source(kind="synthetic"), batch=2, frames=1, objects=3, prompts=prompting
+    )
+    recipe, key = (
+        _recipe(
+            model="small-sam",
+            images=images,
+            losses=LossWeights(iou_error="mse", stride=4),
+            frozen=(),
+            ema=None,
+        ),
+        jax.random.key(0),
+    )
+    trained, fixed = split(small_sam.params, recipe, key)
+    assert list(fixed) == ["prompt_encoder/pe_layer/positional_encoding_gaussian_matrix"]
+    optimizer = make_optimizer(recipe, small_sam.config, trained)
+    state = init_state(trained, fixed, optimizer, recipe)
+    module = build(small_sam.config, drop_path=0.1)
+    step = compiled(make_step(module, optimizer, recipe), state, key, batch(1))
+    totals = []
+    before = jax.tree.map(np.asarray, trained)
+    for _ in range(25):
+        state, metrics = step(state, key, batch(1))
+        totals.append(float(metrics.total))
+        assert metrics.losses.object == 0
+    assert np.isfinite(totals).all()
+    assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5])
+    still = {path for path, x in state.trained.items() if np.array_equal(before[path], x)}
+    # These leave the softmax, and the decoder without them: see models/two_way.py.
+    assert all(path.endswith("token_to_image/k_proj/bias") for path in still), still
+
+
+def test_prompts_of_sam1_count_as_its_paper_counts_them(small_sam: Model, small_tracker) -> None:
+    """A box is one prompt and the last mask another; SAM 2 counts points."""
+    labels = jnp.array([[1, PAD, NOT_A_POINT], [2, 3, PAD], [1, 0, NOT_A_POINT], [NOT_A_POINT] * 3])
+    n = len(labels)
+    prompts = no_prompts(n, small_sam.config.mask_size)
+    prompts = replace(prompts, labels=labels, has_mask=jnp.zeros(n, bool))
+    again = replace(prompts, has_mask=jnp.ones(n, bool))
+    sam1, sam2 = small_sam.config, small_tracker().config
+    assert _is_ambiguous(prompts, sam1).tolist() == [True, True, False, True]
+    assert _is_ambiguous(again, sam1).tolist() == [False, False, False, True]
+    assert _is_ambiguous(prompts, sam2).tolist() == [True, False, False, True]
+    assert _is_ambiguous(again, sam2).tolist() == [True, False, False, True]
+
+
+def test_boxes_are_closed_for_sam2_only(small_sam: Model, small_tracker) -> None:
+    """As `predictors.prompts` does it: the model learns what it will be asked."""
+    masks = jnp.zeros((1, 96, 96), bool).at[:, 20:50, 30:70].set(True)
+    both = {"click": 1, "box": 1}
+    for model, closed in ((small_sam, both | {"box": 0}), (small_tracker(), both)):
+        for kind, share in (("click", 0), ("box", 1)):
+            user = User(
+                by_mask=jnp.array(False),
+                shown=jnp.array(True),
+                corrected=jnp.array(True),
+                locating=jnp.array(False),
+                prompting=replace(CLICKS, box_share=share),
+                weights=LossWeights(),
+                remat=False,
+            )
+            prompts = _first_prompts(jax.random.key(0), user, masks, model.config)
+            assert int((prompts.labels == NOT_A_POINT).sum()) == closed[kind], (kind, model.config)
 
 
 def test_the_same_step_gives_the_same_numbers_and_another_one_others(

@@ -6,14 +6,17 @@ a clip's later changes do not depend on its earlier ones.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
+from sam_jax.io.canvas import Canvas
 from train.config import Augment
 
-_FILL = (123, 116, 103)  # outside of a turned picture: the mean of ImageNet
+_FILL = (123, 116, 103)  # outside of a turned picture: the mean of ImageNet, as upstream has it
+_MEAN = (124, 116, 104)  # outside of one that is not square: the same, rounded
 _NEAREST, _BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
@@ -27,11 +30,14 @@ def augment(
     size: int,
     options: Augment,
     rng: np.random.Generator,
+    keep_aspect: bool = False,
 ) -> tuple[UInt8[np.ndarray, "t H W 3"], Bool[np.ndarray, "t o H W"]]:
     """A clip at the model input's size, changed at random.
 
     Args:
       size: side of the square it becomes; its own shape is not kept, as upstream.
+      keep_aspect: it is, in the upper left corner, as SAM 1 sees pictures. The rest has the mean
+        colour in 8 bits, half a level away from what `sam_jax.io.canvas` fills it with.
 
     Returns:
       Images and masks. A very small object may have no pixel left, also in the first frame.
@@ -41,12 +47,14 @@ def augment(
     if rng.random() < options.flip:
         pictures, shapes = _apply(pictures, shapes, ImageOps.mirror, ImageOps.mirror)
     pictures, shapes = _turn(pictures, shapes, options, rng)
+    width, height = pictures[0].size
+    canvas = Canvas(height, width, size, keep_aspect)
     pictures, shapes = _apply(
         pictures,
         shapes,
-        lambda image: image.resize((size, size), _BILINEAR),
+        lambda image: _place(image, canvas, _MEAN),
         # Pillow's bilinear averages where it shrinks; upstream's masks are rounded likewise.
-        lambda mask: mask.resize((size, size), _BILINEAR),
+        lambda mask: _place(mask, canvas, 0),
     )
     shared = _jitter(options.brightness, options.contrast, options.saturation, rng)
     pictures = [shared(image) for image in pictures]
@@ -67,6 +75,17 @@ def augment(
         for j, mask in enumerate(frame):
             changed[i, j] = np.asarray(mask) > 128  # half covered is not in, as upstream
     return np.stack([np.asarray(image) for image in pictures]), changed
+
+
+def _place(image: Image.Image, canvas: Canvas, fill: Any) -> Image.Image:
+    """The picture at the model input's size."""
+    rows, columns = canvas.covered
+    resized = image.resize((columns, rows), _BILINEAR)
+    if rows == columns:
+        return resized
+    whole = Image.new(image.mode, (canvas.side, canvas.side), fill)
+    whole.paste(resized)
+    return whole
 
 
 def _apply(

@@ -80,7 +80,12 @@ class Loader(Iterator[Batch]):
 
 
 def make_loader(
-    recipe: Recipe, size: int, *, process_index: int = 0, process_count: int = 1
+    recipe: Recipe,
+    size: int,
+    *,
+    keep_aspect: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Loader:
     """This process's part of all batches of a recipe.
 
@@ -91,6 +96,7 @@ def make_loader(
 
     Args:
       size: side of the model input, pixels.
+      keep_aspect: pictures keep their shape on it; see `augment`.
 
     Raises:
       BadSource: a source cannot be opened.
@@ -112,7 +118,7 @@ def make_loader(
                 f"a batch of {stream.batch} clips cannot be divided among {process_count} processes"
             )
         videos = open_source(stream.source, frames=stream.frames, size=size)
-        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped)
+        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped, keep_aspect)
         parts.append((_batches(prepare, process_index, process_count), share))
     if len(parts) == 1:
         return Loader(parts[0][0], recipe.workers, skipped)
@@ -139,6 +145,7 @@ class Prepare:
     Attributes:
       seed: of the run and the stream; with a clip's position in the stream it decides everything.
       skipped: file to which broken samples are added.
+      keep_aspect: see `augment`.
     """
 
     videos: Sequence[Video]
@@ -146,6 +153,7 @@ class Prepare:
     size: int
     seed: tuple[int, int]
     skipped: Path
+    keep_aspect: bool = False
 
     def __call__(self, items: Sequence[tuple[int, int]]) -> _Arrays:
         """A batch as the arrays of `Batch`, from (position in the stream, number of the video)."""
@@ -180,7 +188,12 @@ class Prepare:
     def _changed(self, video: Video, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         clip = sample_clip(video, self.stream, rng)
         images, masks = augment(
-            clip.images, clip.masks, size=self.size, options=self.stream.augment, rng=rng
+            clip.images,
+            clip.masks,
+            size=self.size,
+            options=self.stream.augment,
+            rng=rng,
+            keep_aspect=self.keep_aspect,
         )
         left = masks[0].any((1, 2))
         if not left.any():

@@ -120,3 +120,17 @@ def test_jitter_stays_within_its_bounds(clip: tuple[np.ndarray, np.ndarray]) -> 
     brightness = dataclasses.replace(NOTHING, brightness=0.2)
     greys = [change(clip, brightness, seed)[0][0, 0, 0, 0] for seed in range(40)]
     assert 102 <= min(greys) < 110 and 146 < max(greys) <= 154
+
+
+def test_sam1_sees_pictures_in_their_own_shape(clip: tuple[np.ndarray, np.ndarray]) -> None:
+    """The longer side fills the square; below is the mean colour, and nothing of an object."""
+    images, masks = augment(
+        *clip, size=SIZE, options=NOTHING, rng=np.random.default_rng(0), keep_aspect=True
+    )
+    rows = SIZE * H // W
+    assert images.shape == (T, SIZE, SIZE, 3)
+    assert (images[:, rows:] == (124, 116, 104)).all() and not masks[:, :, rows:].any()
+    assert (images[:, :rows] != (124, 116, 104)).any(-1).all()
+    for t in range(T):
+        for i in range(2):
+            assert iou(seen(images)[t, i], masks[t, i]) > 0.9
