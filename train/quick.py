@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
 from sam_jax.models.layers import Linear, Upsample2x
@@ -111,7 +112,7 @@ def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n
 def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:
     """A convolution as a product with the neighbours of each place."""
     kernel, bias = (module.get_variable("params", name) for name in ("kernel", "bias"))
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=module.dtype)
     high, wide, _, out = kernel.shape
     stride = module.strides  # a number, and so is the padding if there is any
     assert isinstance(stride, int)
