@@ -2,12 +2,14 @@
 
 from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
+from sam_jax.predictors.everything import AutomaticMaskGenerator
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.stream import Stream, Tracked
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
 __all__ = [
+    "AutomaticMaskGenerator",
     "ImagePredictor",
     "Model",
     "Stream",

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 # Twice and more what any released model has. A config may come from a file that someone else made,
 # and building a model must not take all memory or an hour because of one number in it.
@@ -165,6 +165,10 @@ class MemoryConfig:
 class Sam2Config:
     """A SAM 2 or SAM 2.1 model. Upstream: sam2/configs/sam2.1/*.yaml."""
 
+    keep_aspect: ClassVar[bool] = False  # pictures are squashed to the square model input
+    close_boxes: ClassVar[bool] = True  # a not-a-point token follows boxes, too, not only clicks
+    largest_logit: ClassVar[float] = 32.0  # low-resolution logits are clamped when handed out
+
     name: str
     trunk: HieraConfig
     image_size: int = 1024  # side of the square model input, pixels
@@ -199,6 +203,11 @@ class Sam2Config:
 @dataclass(frozen=True)
 class SamConfig:
     """A SAM 1 model. Upstream: segment_anything/build_sam.py."""
+
+    # As above, and as upstream has them in predictor.py and modeling/prompt_encoder.py.
+    keep_aspect: ClassVar[bool] = True
+    close_boxes: ClassVar[bool] = False
+    largest_logit: ClassVar[float] = math.inf
 
     name: str
     encoder: VitConfig
