@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from scipy import ndimage, optimize
 
-from convert import official
 from convert.verify import checkpoint_pair
 from sam_jax.io.images import read_image
 from sam_jax.predictors.everything import AutomaticMaskGenerator
@@ -165,7 +164,8 @@ def _components(masks: Any) -> tuple[Any, Any]:
 
 
 _HEADER = [
-    "case", "photo", "official records", "ours", "equal", "predicted IoU", "stability", "box, pixels"
+    "case", "photo", "official records", "ours", "equal", "predicted IoU", "stability",
+    "box, pixels",
 ]  # fmt: skip
 
 

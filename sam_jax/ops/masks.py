@@ -64,9 +64,7 @@ def nms(
         clash = (union > 0) & (shared / jnp.where(union > 0, union, 1) > threshold)
         return (alive & ~clash).at[best].set(False), keep.at[best].set(True)
 
-    _, keep = lax.while_loop(
-        lambda state: state[0].any(), round_, (valid, jnp.zeros_like(valid))
-    )
+    _, keep = lax.while_loop(lambda state: state[0].any(), round_, (valid, jnp.zeros_like(valid)))
     return keep
 
 

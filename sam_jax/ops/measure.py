@@ -45,9 +45,9 @@ def measure(
                 lax.dynamic_slice_in_dim(values, i * tall, tall)
                 for values in (view.rows, view.row_weights)
             )
-            pixels = sum(
-                strip[:, index[:, tap]] * weight[:, tap, None] for tap in range(index.shape[1])
-            )  # [c tall wide]
+            pixels = jnp.zeros((), jnp.float32)
+            for tap in range(index.shape[1]):
+                pixels += strip[:, index[:, tap]] * weight[:, tap, None]  # [c tall wide]
             y = i * tall + jnp.arange(tall)
             inside = (y < height)[:, None] & (x < width)
             return _add(state, pixels, inside, x, y, limits)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
@@ -93,12 +94,12 @@ def view_of(crops: Sequence[Crop], config: Config) -> PictureView:
         return np.pad(values, ((0, length - len(values)), (0, 0)))
 
     return PictureView(
-        rows=np.stack([padded(index, height) for index, _ in rows]),
-        row_weights=np.stack([padded(weight, height) for _, weight in rows]),
-        columns=np.stack([padded(matrix, width) for matrix in columns]),
-        size=np.array([crop.size for crop in crops], np.int32),
-        crop=np.array([crop.box for crop in crops], np.int32),
-        whole=np.array([(0, 0, *crop.whole[::-1]) for crop in crops], np.int32),
+        rows=jnp.stack([padded(index, height) for index, _ in rows]),
+        row_weights=jnp.stack([padded(weight, height) for _, weight in rows]),
+        columns=jnp.stack([padded(matrix, width) for matrix in columns]),
+        size=jnp.array([crop.size for crop in crops], jnp.int32),
+        crop=jnp.array([crop.box for crop in crops], jnp.int32),
+        whole=jnp.array([(0, 0, *crop.whole[::-1]) for crop in crops], jnp.int32),
     )
 
 
@@ -107,8 +108,8 @@ def _taps(
 ) -> tuple[Int32[np.ndarray, "n r"], Float32[np.ndarray, "n r"]]:
     """Along one axis, the mask samples that each pixel is mixed from, and their weights.
 
-    A mask is resized once to a picture that was squashed. Where the shape was kept, it is resized to
-    the model input, cut to the `covered` part, and resized again: in one step here.
+    A mask is resized once to a picture that was squashed. Where the shape was kept, it is resized
+    to the model input, cut to the `covered` part, and resized again: in one step here.
     """
     if not config.keep_aspect:
         return _pair(config.mask_size, length)

@@ -43,10 +43,11 @@ class AutomaticMaskGenerator:
       points_per_side: the picture is clicked on a grid of so many rows and columns. None: on
         `point_grids`.
       points_per_batch: clicks answered at once: memory, not results, depends on it.
-      pred_iou_thresh: masks with a predicted IoU up to this are dropped; 0 keeps all. None: 0.88 for
-        SAM 1, 0.8 for SAM 2, as upstream.
-      stability_score_thresh: masks whose area depends more than this on the threshold are dropped.
-      stability_score_offset: how far, in logits, the threshold is moved for that.
+      pred_iou_thresh: masks with a predicted IoU up to this are dropped; 0 keeps all. None: 0.88
+        for SAM 1, 0.8 for SAM 2, as upstream.
+      stability_score_thresh: masks that are less stable are dropped: their area with the threshold
+        moved up, by their area with it moved down; 0 keeps all.
+      stability_score_offset: how far, in logits, it is moved for that.
       mask_threshold: logit above which a pixel belongs to a mask.
       box_nms_thresh: of two masks whose boxes have a larger IoU, the one predicted better stays.
       crop_n_layers: look again at 4 parts of the picture, at 16, ...: so many times.
@@ -128,8 +129,7 @@ class AutomaticMaskGenerator:
         """`generate` for each of several pictures, of any sizes, in one program."""
         pictures = [as_rgb(image) for image in images]
         return [
-            self._records(candidates)
-            for candidates in search(self.model, pictures, self.options)
+            self._records(candidates) for candidates in search(self.model, pictures, self.options)
         ]
 
     def _records(self, candidates: list[Candidate]) -> list[Record]:

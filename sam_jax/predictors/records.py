@@ -41,9 +41,7 @@ class Candidate:
         return self.crop.in_whole(logits > threshold)
 
 
-def record_of(
-    candidate: Candidate, mask: Bool[np.ndarray, "h w"], mode: OutputMode
-) -> Record:
+def record_of(candidate: Candidate, mask: Bool[np.ndarray, "h w"], mode: OutputMode) -> Record:
     """A record with the official keys and units."""
     code = rle.encode(mask, compress=mode == "coco_rle")
     left, top, right, bottom = box_of(mask)  # the last pixel's index: one pixel is 0 wide
@@ -93,5 +91,5 @@ def _switch_small(
     if not small.any():
         return mask, False
     if value and small[1:].all():
-        small[1 + sizes[1:].argmax()] = False
+        small[1 + int(np.argmax(sizes[1:]))] = False
     return mask ^ small[labels], True

@@ -71,9 +71,7 @@ def search(
         small = jax.device_get(result.replace(logits=None))
         for place, job in enumerate(some):
             _warn_of_dropped(int(small.passed[place]), options.max_candidates, job)
-            found[job.picture] += _candidates(
-                small, result.logits, place, job, per_point=per_point
-            )
+            found[job.picture] += _candidates(small, result.logits, place, job, per_point=per_point)
         while done < some[-1].picture:  # all of its crops were before
             yield found[done]
             found[done] = []
@@ -134,7 +132,7 @@ def _grid(jobs: Sequence[_Job], config: Config) -> PointGrid:
         fractions = job.points.astype(np.float32) / np.array(job.crop.size[::-1], np.float32)
         points[place, : len(job.points)] = canvas_of(job.crop, config).to_input(fractions)
         asked[place, : len(job.points)] = True
-    return PointGrid(points, asked)
+    return PointGrid(jnp.asarray(points), jnp.asarray(asked))
 
 
 def _candidates(
@@ -160,7 +158,7 @@ def _candidates(
             iou=float(found.iou[place, slot]),
             stability=float(found.stability[place, slot]),
             point=(float(points[slot, 0]), float(points[slot, 1])),
-            box=found.box[place, slot] + np.tile(corner, 2),
+            box=np.asarray(found.box[place, slot]) + np.tile(corner, 2),
         )
         for i, slot in enumerate(slots)
     ]
