@@ -63,7 +63,7 @@ class Everything:
     ] = None
     """Drop masks whose predicted IoU is not above this; 0 keeps all."""
     stability_score_thresh: Annotated[float, arg(metavar="0..1")] = 0.95
-    """Drop masks less stable than this: smaller by larger area as the threshold moves; 0 keeps all."""
+    """Drop masks less stable than this, smaller by larger area as the threshold moves; 0: none."""
     stability_score_offset: Annotated[float, arg(metavar="LOGIT")] = 1.0
     """How far it moves, down and up."""
     mask_threshold: Annotated[float, arg(metavar="LOGIT")] = 0.0

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from sam_jax.config import SamConfig
 from sam_jax.io.images import as_rgb
 from sam_jax.ops.masks import nms
-from sam_jax.predictors.generator_options import GeneratorOptions, OutputMode
+from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.records import (
     Candidate,
     Record,
@@ -74,18 +74,18 @@ class AutomaticMaskGenerator:
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
         *,
-        pred_iou_thresh: float | None = None,
-        stability_score_thresh: float = 0.95,
-        stability_score_offset: float = 1.0,
-        mask_threshold: float = 0.0,
-        box_nms_thresh: float = 0.7,
+        pred_iou_thresh: float | int | None = None,
+        stability_score_thresh: float | int = 0.95,
+        stability_score_offset: float | int = 1.0,
+        mask_threshold: float | int = 0.0,
+        box_nms_thresh: float | int = 0.7,
         crop_n_layers: int = 0,
-        crop_nms_thresh: float = 0.7,
-        crop_overlap_ratio: float = 512 / 1500,
+        crop_nms_thresh: float | int = 0.7,
+        crop_overlap_ratio: float | int = 512 / 1500,
         crop_n_points_downscale_factor: int = 1,
         point_grids: Sequence[Any] | None = None,
         min_mask_region_area: int = 0,
-        output_mode: OutputMode = "binary_mask",
+        output_mode: str = "binary_mask",
         use_m2m: bool = False,
         multimask_output: bool = True,
         max_candidates: int = 2048,
@@ -135,7 +135,7 @@ class AutomaticMaskGenerator:
     def _records(self, candidates: list[Candidate]) -> list[Record]:
         """Of one picture, from what was found in each of its crops."""
         options, config = self.options, self.model.config
-        if options.crop_n_layers:
+        if options.crop_n_layers and candidates:
             areas = np.array([np.prod(found.crop.size) for found in candidates])
             boxes = np.array([found.box for found in candidates])
             kept = _without_duplicates(boxes, areas, options.crop_nms_thresh)
@@ -148,7 +148,7 @@ class AutomaticMaskGenerator:
 
 
 def _cleaned(
-    pairs: Sequence[tuple[Candidate, Bool[np.ndarray, "h w"]]], area: int, overlap: float
+    pairs: Sequence[tuple[Candidate, Bool[np.ndarray, "h w"]]], area: int, overlap: float | int
 ) -> list[tuple[Candidate, Bool[np.ndarray, "h w"]]]:
     """SAM 1: without small regions, and without the duplicates that arise; unchanged ones first.
 
@@ -159,19 +159,18 @@ def _cleaned(
         clean, different = without_small_regions(mask, area)
         masks.append(clean)
         changed.append(different)
-    boxes = np.array([box_of(mask) for mask in masks])
+    boxes = np.array([box_of(mask) for mask in masks]).reshape(-1, 4)
     kept = _without_duplicates(boxes, np.array(changed), overlap)
     return [(pairs[i][0], masks[i]) for i in kept]
 
 
 def _without_duplicates(
-    boxes: Int[np.ndarray, "n 4"], rank: np.ndarray, overlap: float
+    boxes: Int[np.ndarray, "n 4"], rank: np.ndarray, overlap: float | int
 ) -> Int[np.ndarray, " k"]:
     """Indices of the boxes to keep, those of the lowest rank first."""
     order = np.argsort(rank, kind="stable")
     count = len(order)
     padded = np.zeros((-(-count // _BOXES) * _BOXES, 4), np.int32)
-    if count:
-        padded[:count] = boxes[order]
+    padded[:count] = boxes[order]
     keep = _nms(padded, np.arange(len(padded)) < count, strict_limit(overlap))
     return order[np.asarray(keep)[:count]]

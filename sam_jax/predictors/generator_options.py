@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from sam_jax.config import Config, SamConfig
 from sam_jax.predictors.crops import point_grid
 
-OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
+OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 _MOST_LAYERS = 5  # 1365 crops
 
 
@@ -24,18 +24,18 @@ class GeneratorOptions:
 
     points_per_side: int | None = 32
     points_per_batch: int = 64
-    pred_iou_thresh: float | None = None
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    mask_threshold: float = 0.0
-    box_nms_thresh: float = 0.7
+    pred_iou_thresh: float | int | None = None
+    stability_score_thresh: float | int = 0.95
+    stability_score_offset: float | int = 1.0
+    mask_threshold: float | int = 0.0
+    box_nms_thresh: float | int = 0.7
     crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
+    crop_nms_thresh: float | int = 0.7
+    crop_overlap_ratio: float | int = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[Any] | None = None
     min_mask_region_area: int = 0
-    output_mode: OutputMode = "binary_mask"
+    output_mode: str = "binary_mask"
     use_m2m: bool = False
     multimask_output: bool = True
     max_candidates: int = 2048
@@ -64,10 +64,9 @@ class GeneratorOptions:
                 f"stability_score_offset must be a logit from 0 on, got"
                 f" {self.stability_score_offset}"
             )
-        if self.output_mode not in get_args(OutputMode):
+        if self.output_mode not in OUTPUT_MODES:
             raise ValueError(
-                f"output_mode must be one of {', '.join(get_args(OutputMode))}, got"
-                f" {self.output_mode!r}"
+                f"output_mode must be one of {', '.join(OUTPUT_MODES)}, got {self.output_mode!r}"
             )
         if (self.points_per_side is None) == (self.point_grids is None):
             given = "neither" if self.point_grids is None else "both"
@@ -84,7 +83,7 @@ class GeneratorOptions:
 
     def _check_whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or value != int(value) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be a whole number from {least} on, got {value}")
 
     def grids(self) -> list[Float[np.ndarray, "_ 2"]]:
@@ -103,7 +102,7 @@ class GeneratorOptions:
             )
         return [point_grid(side) for side in sides]
 
-    def iou_limit(self, config: Config) -> float:
+    def iou_limit(self, config: Config) -> float | int:
         """`pred_iou_thresh`, by default what the official generator of the family has."""
         if self.pred_iou_thresh is not None:
             return self.pred_iou_thresh

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from sam_jax.config import Config
 from sam_jax.ops import rle
 from sam_jax.predictors.crops import Crop, canvas_of
-from sam_jax.predictors.generator_options import OutputMode
 
 Record = dict[str, Any]
 
@@ -35,13 +34,13 @@ class Candidate:
     point: tuple[float, float]
     box: Int[np.ndarray, " 4"]
 
-    def mask(self, config: Config, threshold: float) -> Bool[np.ndarray, "h w"]:
+    def mask(self, config: Config, threshold: float | int) -> Bool[np.ndarray, "h w"]:
         """At the picture's size."""
         logits = canvas_of(self.crop, config).to_picture(self.logits)
         return self.crop.in_whole(logits > threshold)
 
 
-def record_of(candidate: Candidate, mask: Bool[np.ndarray, "h w"], mode: OutputMode) -> Record:
+def record_of(candidate: Candidate, mask: Bool[np.ndarray, "h w"], mode: str) -> Record:
     """A record with the official keys and units."""
     code = rle.encode(mask, compress=mode == "coco_rle")
     left, top, right, bottom = box_of(mask)  # the last pixel's index: one pixel is 0 wide

@@ -113,13 +113,13 @@ def _static(options: GeneratorOptions, config: Config) -> EverythingOptions:
     )
 
 
-def strict_limit(threshold: float) -> np.float32:
+def strict_limit(threshold: float | int) -> np.float32:
     """The number above which exactly those float32 lie that are above `threshold`.
 
     torchvision compares in float64: an IoU of 0.6 in float32 is above a threshold of 0.6.
     """
     rounded = np.float32(threshold)
-    return np.nextafter(rounded, np.float32(-1)) if rounded > threshold else rounded
+    return np.nextafter(rounded, np.float32(-1)) if float(rounded) > threshold else rounded
 
 
 def _grid(jobs: Sequence[_Job], config: Config) -> PointGrid:

@@ -58,6 +58,7 @@ def test_a_coco_file_and_an_overlay(photo, capsys) -> None:
     assert captured.out == line and captured.err == ""
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_pycocotools_reads_the_file(photo) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     assert everything(photo, *LOOSE) == 0

@@ -23,7 +23,9 @@ def test_crops_of_the_official_photo() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.34, 0.9])
 def test_crops_cover_the_picture(size: tuple[int, int], ratio: float) -> None:
     crops = crops_of(*size, 2, ratio)
-    assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
+    assert all(min(crop.size) > 0 for crop in crops)
+    if min(size) > 20:  # smaller pictures have fewer parts
+        assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
     for layer in range(3):
         seen = np.zeros(size, int)
         for crop in crops:

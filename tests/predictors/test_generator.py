@@ -159,7 +159,6 @@ def test_what_is_dropped_is_said(model, photo, records) -> None:
     [
         ({"points_per_side": 0}, "points_per_side must be a whole number from 1 on, got 0"),
         ({"points_per_side": -3}, "points_per_side must be a whole number from 1 on, got -3"),
-        ({"points_per_side": 2.5}, "points_per_side must be a whole number from 1 on, got 2.5"),
         ({"points_per_side": None}, "give points_per_side or point_grids, got neither"),
         ({"point_grids": [[[0.5, 0.5]]]}, "give points_per_side or point_grids, got both"),
         ({"pred_iou_thresh": 1.2}, "pred_iou_thresh must lie in 0..1, got 1.2"),

@@ -1,0 +1,76 @@
+"""The mask generator's records beside the official ones, matched one to one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convert.verify_everything import CASES, compare
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def nano(official) -> Any:
+    """The shipped weights in both implementations: real masks."""
+    from convert import verify
+
+    return verify.checkpoint_pair("sam2.1-hiera-nano")
+
+
+@pytest.fixture(scope="module")
+def photos(media: Path) -> dict[str, np.ndarray]:
+    from convert.verify_everything import shrunk
+    from sam_jax.io.images import read_image
+
+    return {
+        path.stem: shrunk(read_image(path), 640)
+        for path in (media / "truck.jpg", media / "dog.jpg")
+    }
+
+
+@pytest.mark.parametrize("photo", ["truck", "dog"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_records(nano, photos, case: str, photo: str) -> None:
+
+    found = compare(*nano, photos[photo], CASES[case])
+    assert min(found.theirs, found.ours) >= 5, "too few to compare"
+    assert found.accepted, found
+
+
+def test_the_comparison_sees_a_difference(nano, photos, monkeypatch) -> None:
+    """A mask threshold that only one side has."""
+    from convert import verify_everything
+
+    official_side = verify_everything.generator
+
+    def moved(theirs: Any, **arguments: Any) -> Any:
+        return official_side(theirs, **arguments, mask_threshold=0.5)
+
+    monkeypatch.setattr(verify_everything, "generator", moved)
+    found = verify_everything.compare(
+        *nano, photos["dog"], verify_everything.CASES["16 x 16 points"]
+    )
+    assert found.same < 0.9 and not found.accepted
+
+
+def test_tiny_at_full_size_with_lively_random_weights(official, photos) -> None:
+    """The released architecture at 1024: every limit lets some masks pass, and not all."""
+    from convert import verify, verify_everything
+    from sam_jax.presets import PRESETS
+
+    pair = verify.random_pair(PRESETS["sam2.1-hiera-tiny"])
+    arguments = {
+        "points_per_side": 6,
+        "pred_iou_thresh": 0.63,
+        "stability_score_thresh": 0.6,
+        "box_nms_thresh": 0.95,
+    }
+    found = verify_everything.compare(*pair, photos["dog"], arguments)
+    assert 5 <= found.theirs < 3 * 36
+    assert found.accepted, found
