@@ -7,6 +7,9 @@ tests/oracle/test_everything_parity.py asserts the limits.
 
 import dataclasses
 import importlib
+import importlib.util
+import sys
+import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,10 +154,16 @@ def _overlap(
 
 
 def generator(theirs: Any, **arguments: Any) -> Any:
-    """The official generator, made to accept input sizes other than 1024.
+    """The official generator of the model's family, made to accept input sizes other than 1024.
 
-    Its removal of small regions is given the connected components that it has on GPUs only.
+    Their removal of small regions is given connected components: SAM 2 has them on GPUs only, SAM 1
+    in OpenCV.
     """
+    if type(theirs).__module__.startswith("segment_anything."):
+        if "cv2" not in sys.modules and importlib.util.find_spec("cv2") is None:
+            sys.modules["cv2"] = _OpenCv("cv2")
+        module = importlib.import_module("segment_anything.automatic_mask_generator")
+        return module.SamAutomaticMaskGenerator(theirs, **arguments)
     module = importlib.import_module("sam2.automatic_mask_generator")
     misc: Any = importlib.import_module("sam2.utils.misc")
     misc.get_connected_components = _components
@@ -164,6 +173,16 @@ def generator(theirs: Any, **arguments: Any) -> Any:
     sides = [theirs.image_size // stride for stride in (4, 8, 16)]
     made.predictor._bb_feat_sizes = [(side, side) for side in sides]
     return made
+
+
+class _OpenCv(types.ModuleType):
+    """What SAM 1 uses of it, from scipy."""
+
+    @staticmethod
+    def connectedComponentsWithStats(mask: np.ndarray, _: int) -> tuple[Any, ...]:
+        labels, count = ndimage.label(mask, np.ones((3, 3), int))
+        areas = np.bincount(labels.ravel(), minlength=count + 1)
+        return count + 1, labels, areas[:, None], None
 
 
 def _components(masks: Any) -> tuple[Any, Any]:

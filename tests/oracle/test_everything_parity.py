@@ -14,6 +14,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning"),
 ]
 
+# The boxes of random masks are the whole picture.
+_NO_DUPLICATES = {"box_nms_thresh": 1.0, "crop_nms_thresh": 1.0}
+
 
 @pytest.fixture(scope="module")
 def nano(official) -> Any:
@@ -69,8 +72,31 @@ def test_tiny_at_full_size_with_lively_random_weights(official, photos) -> None:
         "points_per_side": 6,
         "pred_iou_thresh": 0.63,
         "stability_score_thresh": 0.6,
-        "box_nms_thresh": 0.95,
+        **_NO_DUPLICATES,
     }
     found = verify_everything.compare(*pair, photos["dog"], arguments)
     assert 5 <= found.theirs < 3 * 36
+    assert found.accepted, found
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"stability_score_thresh": 0.6},
+        {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crop_n_layers": 1},
+        {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "min_mask_region_area": 150},
+    ],
+    ids=["limits", "crops", "small regions"],
+)
+def test_sam_1(official, photos, arguments: dict[str, Any]) -> None:
+    """A small ViT with lively random weights, beside SamAutomaticMaskGenerator."""
+    pytest.importorskip("sam_jax.models.vit")
+    from convert import verify
+    from sam_jax.config import SamConfig, VitConfig
+
+    encoder = VitConfig(32, 2, 2, global_att_blocks=(1,), pos_embed_grid=(16, 16))
+    pair = verify.random_pair(SamConfig("small-sam", encoder, image_size=256))
+    settings = {"points_per_side": 6, "pred_iou_thresh": 0.1, **_NO_DUPLICATES, **arguments}
+    found = compare(*pair, photos["dog"], settings)
+    assert min(found.theirs, found.ours) >= 5, "too few to compare"
     assert found.accepted, found
