@@ -72,6 +72,7 @@ def search(
         for place, job in enumerate(some):
             _warn_of_dropped(int(small.passed[place]), options.max_candidates, job)
             found[job.picture] += _candidates(small, result.logits, place, job, per_point=per_point)
+        del result, features  # or the next crop's are made beside them
         while done < some[-1].picture:  # all of its crops were before
             yield found[done]
             found[done] = []

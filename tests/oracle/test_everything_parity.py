@@ -19,11 +19,14 @@ _NO_DUPLICATES = {"box_nms_thresh": 1.0, "crop_nms_thresh": 1.0}
 
 
 @pytest.fixture(scope="module")
-def nano(official) -> Any:
-    """The shipped weights in both implementations: real masks."""
+def nano(official, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The shipped weights in both implementations, exported for the official one: real masks."""
     from convert import verify
+    from convert.__main__ import main
 
-    return verify.checkpoint_pair("sam2.1-hiera-nano")
+    path = tmp_path_factory.mktemp("nano") / "nano.pt"
+    assert main(["sam2.1-hiera-nano", str(path)]) == 0
+    return verify.checkpoint_pair(str(path))
 
 
 @pytest.fixture(scope="module")
