@@ -1,4 +1,4 @@
-"""Worker of `benchmarks.image` and `benchmarks.video`: sam_jax."""
+"""Worker of `benchmarks.image`, `benchmarks.video` and `benchmarks.everything`: sam_jax."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 import sam_jax
 from benchmarks.worker import Case, boxes, serve
 from sam_jax import image
+from sam_jax.io.images import read_image
 from sam_jax.io.videos import open_video
 from sam_jax.models import abstract_params, build
 from sam_jax.presets import preset
@@ -20,6 +21,10 @@ def prepare(case: Case) -> Callable[[], object]:
     model = sam_jax.load(case["checkpoint"], dtype=jnp.dtype(case["dtype"]))
     if case["part"] == "video":
         return prepare_video(case, model)
+    if case["part"] == "everything":
+        generator = sam_jax.AutomaticMaskGenerator(model, **case["arguments"])
+        photo = read_image(case["photo"])
+        return lambda: generator.generate(photo)
     side, low = model.config.image_size, model.config.mask_size
     picture = np.random.default_rng(0).random((1, side, side, 3), np.float32)
     encode = jax.jit(image.encode_image).lower(model, picture).compile()

@@ -1,4 +1,4 @@
-"""Worker of `benchmarks.image` and `benchmarks.video`: the official PyTorch code, eager.
+"""Worker of `benchmarks.image`, `.video` and `.everything`: the official PyTorch code, eager.
 
 `python -m benchmarks.peer --write NAME FILE` makes a checkpoint of random weights for both sides.
 """
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.worker import Case, boxes, serve
-from convert import official, official_sam, official_video
+from convert import official, official_sam, official_video, verify_everything
 from sam_jax.checkpoint import torch_file
 from sam_jax.config import Sam2Config, SamConfig
+from sam_jax.io.images import read_image
 from sam_jax.io.videos import open_video
 from sam_jax.presets import preset
 
@@ -53,6 +54,15 @@ def prepare(case: Case) -> Callable[[], object]:
 
     if case["part"] == "encoder":
         return encode
+    if case["part"] == "everything":
+        generator = verify_everything.generator(model, **case["arguments"])
+        photo = read_image(case["photo"])
+
+        def generate():
+            with context():
+                return generator.generate(photo)
+
+        return generate
     n = case["prompts"]
     clicks = torch.from_numpy(np.random.default_rng(1).uniform(0, side, (n, 1, 2)))
     labels = torch.ones(n, 1, dtype=torch.int32)

@@ -3,6 +3,7 @@
 from sam_jax.clip import Clip, load_clip
 from sam_jax.frame import TrackOptions
 from sam_jax.load import load, save
+from sam_jax.predictors.everything import AutomaticMaskGenerator
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.stream import Stream, Tracked
 from sam_jax.predictors.text_boxes import text_boxes
@@ -10,6 +11,7 @@ from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
 __all__ = [
+    "AutomaticMaskGenerator",
     "Clip",
     "ImagePredictor",
     "Model",

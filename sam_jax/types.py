@@ -255,3 +255,81 @@ class ObjectInput:
     prompted: Bool[Array, " n"]
     with_memory: Bool[Array, " n"]
     busy: Bool[Array, " n"]
+
+
+@struct.dataclass
+class PointGrid:
+    """Clicks on b pictures, each of which asks for the masks at its place.
+
+    Attributes:
+      points: xy in pixels of the model input.
+      asked: false for a point that is padding, or lies where nothing is looked for.
+    """
+
+    points: Float[Array, "b p 2"]
+    asked: Bool[Array, "b p"]
+
+
+@struct.dataclass
+class PictureView:
+    """How low-resolution masks become pixels of b pictures, or of crops of pictures.
+
+    As data, and padded, so that one program serves pictures of all sizes.
+
+    Attributes:
+      rows, row_weights: the r mask rows that each pixel row is mixed from.
+      columns: weights of the mask columns in each pixel column.
+      size: height and width in pixels; further rows and columns are padding.
+      crop: XYXY, where in the whole picture it lies.
+      whole: XYXY of the whole picture.
+    """
+
+    rows: Int[Array, "b y r"]
+    row_weights: Float[Array, "b y r"]
+    columns: Float[Array, "b x wm"]
+    size: Int[Array, "b 2"]
+    crop: Int[Array, "b 4"]
+    whole: Int[Array, "b 4"]
+
+
+@struct.dataclass
+class MaskLimits:
+    """What a mask must be like to be kept. Numbers, so that changing them compiles nothing.
+
+    Attributes:
+      iou: predicted IoU above this; 0 lets all pass.
+      stability: at least this; 0 lets all pass.
+      threshold: logit above which a pixel belongs to the mask.
+      inner, outer: the two thresholds whose areas stability compares.
+      overlap: of two boxes with a larger IoU the better mask is kept.
+    """
+
+    iou: Float[Array, ""]
+    stability: Float[Array, ""]
+    threshold: Float[Array, ""]
+    inner: Float[Array, ""]
+    outer: Float[Array, ""]
+    overlap: Float[Array, ""]
+
+
+@struct.dataclass
+class FoundMasks:
+    """Up to k masks of each of b pictures, in no order.
+
+    Attributes:
+      valid: the slot holds a mask that passed and is no duplicate.
+      index: which candidate it was: m times the point's place in the grid, plus 0 to m - 1.
+      iou: predicted IoU; minus infinity in a slot never filled.
+      stability: area above the inner by area above the outer threshold, in the picture.
+      box: x0 y0 x1 y1 in pixels of the picture (or crop), the last column and row included.
+      logits: low-resolution mask logits.
+      passed: how many passed before duplicates were removed; what exceeds k was dropped.
+    """
+
+    valid: Bool[Array, "b k"]
+    index: Int[Array, "b k"]
+    iou: Float[Array, "b k"]
+    stability: Float[Array, "b k"]
+    box: Int[Array, "b k 4"]
+    logits: Float[Array, "b k hm wm"]
+    passed: Int[Array, " b"]

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, TextIO
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from sam_jax.cli.everything_args import Everything
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -179,6 +181,7 @@ class Models:
 
 
 _SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
+_EVERYTHING = "Find the masks of everything in pictures."
 _TRACK = "Follow what clicks, boxes or masks point at, through a video."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
@@ -209,9 +212,12 @@ def _run(args: list[str]) -> int:
         say(f"sam-jax {version('sam_jax')}")
         return 0
     # The list of commands has room for a line each, the help of a command for its whole docstring.
-    chosen = args[0] in ("segment", "track", "models")
+    chosen = args[0] in ("segment", "everything", "track", "models")
     command = tyro.cli(
         Annotated[Segment, subcommand("segment", description=None if chosen else _SEGMENT)]
+        | Annotated[
+            Everything, subcommand("everything", description=None if chosen else _EVERYTHING)
+        ]
         | Annotated[Track, subcommand("track", description=None if chosen else _TRACK)]
         | Annotated[Models, subcommand("models", description=None if chosen else _MODELS)],
         prog="sam-jax",
@@ -224,6 +230,10 @@ def _run(args: list[str]) -> int:
 
         run()
         return 0
+    if isinstance(command, Everything):
+        from sam_jax.cli.everything import everything
+
+        return 2 if everything(command) else 0
     if isinstance(command, Track):
         from sam_jax.cli.track import track
 

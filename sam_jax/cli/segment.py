@@ -1,8 +1,5 @@
 """`sam-jax segment`."""
 
-import itertools
-import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,7 @@ from PIL import Image
 
 from sam_jax.cli import Segment, report, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
+from sam_jax.cli.pictures import check_apart, check_files, delete_more_masks, progress, stems
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
 from sam_jax.cli.text_prompt import check_text, embedding
 from sam_jax.files import output_dir, replacing
@@ -37,18 +35,11 @@ def segment(args: Segment) -> int:
     inputs = [*args.images, *([args.mask] if args.mask else [])]
     if not args.images:
         raise ValueError("no pictures given: sam-jax segment IMAGE... --point X,Y")
-    if missing := [str(path) for path in inputs if not path.is_file()]:
-        if folder := next((path for path in inputs if path.is_dir()), None):
-            raise ValueError(f"{folder} is a folder: name the pictures in it, like {folder}/*.jpg")
-        raise ValueError(f"no such file: {', '.join(missing)}")
+    check_files(inputs)
     count = max(1, len(prompts.boxes)) * (_MULTIMASK if args.multimask else 1)
-    plans = dict(zip(_stems(args.images), args.images, strict=True))
+    plans = dict(zip(stems(args.images), args.images, strict=True))
     written = {args.output / name for stem in plans for name in _names(stem, args.format, count)}
-    taken = {path.resolve() for path in inputs} & {path.resolve() for path in written}
-    if taken:
-        raise ValueError(
-            f"the results would replace the input {min(taken)}: choose another folder with --output"
-        )
+    check_apart(inputs, written)
     failures = 0
     with output_dir(args.output):
         if args.cache:
@@ -59,7 +50,7 @@ def segment(args: Segment) -> int:
 
         predictor = ImagePredictor(load(args.model))
         text = None if args.text is None else embedding(predictor.model.config, args)
-        for stem, path in _progress(list(plans.items())):
+        for stem, path in progress(list(plans.items()), "segmenting"):
             try:
                 _segment_one(predictor, path, args.output / stem, prompts, text, args)
             except (ValueError, OSError) as error:
@@ -117,7 +108,7 @@ def _segment_one(
     else:
         for file, mask in zip(mask_files, masks, strict=True):
             write_png(file, mask)
-        _delete_more_masks(target, len(masks), keep=[*args.images, args.mask])
+        delete_more_masks(target, len(masks), keep=[*args.images, args.mask])
     panels = [  # candidates side by side: one on top of the other hides what differs
         overlay(
             image,
@@ -139,49 +130,8 @@ def _segment_one(
         say(f"{path}  mask {i}  IoU {iou:.3f}  area {area} px ({share:.1f} %)  {file}")
 
 
-def _stems(images: Sequence[Path]) -> list[str]:
-    """Names without suffix; the second x becomes x-2. Upper and lower case count as the same."""
-    taken: set[str] = set()
-    stems = []
-    reserved = {path.stem.casefold() for path in images}
-    for path in images:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken or (number > 1 and stem.casefold() in reserved):
-            number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
-
-
 def _names(stem: str, kind: str, count: int) -> list[str]:
     """The files that an image gives: its masks, then the overlay."""
     single = {"rle": f"{stem}.json", "npz": f"{stem}.npz"}.get(kind)
     masks = [single] if single else [f"{stem}_mask{i}.png" for i in range(count)]
     return [*masks, f"{stem}_overlay.png"]
-
-
-def _delete_more_masks(target: Path, count: int, *, keep: Sequence[Path | None]) -> None:
-    """Deletes what an earlier run with more masks wrote: number `count` and on, up to a gap."""
-    inputs = {path.resolve() for path in keep if path}
-    for i in itertools.count(count):
-        file = target.with_name(f"{target.name}_mask{i}.png")
-        if not file.is_file():
-            return
-        if file.resolve() not in inputs:
-            file.unlink()
-
-
-def _progress(items: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-    """The items, under a progress bar on stderr if there are several."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    # Results printed to a terminal must pass through the bar, those piped into a file must not.
-    redirect = sys.stdout.isatty()
-    with Progress(
-        *columns, console=console, redirect_stdout=redirect, disable=len(items) == 1
-    ) as progress:
-        yield from progress.track(items, description="segmenting")

@@ -165,11 +165,11 @@ def upsample_logits(
     from scipy import sparse
 
     *batch, hm, wm = low.shape
-    left, right, frac = _taps(wm, width)
+    left, right, frac = bilinear_taps(wm, width)
     columns = np.zeros((wm, width), np.float32)
     np.add.at(columns, (left, np.arange(width)), 1 - frac)
     np.add.at(columns, (right, np.arange(width)), frac)
-    above, below, frac = _taps(hm, height)
+    above, below, frac = bilinear_taps(hm, height)
     rows = sparse.csr_array(
         (
             np.stack([1 - frac, frac], axis=1).ravel(),
@@ -186,7 +186,7 @@ def upsample_logits(
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bilinear_taps(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The two source indices of every output sample, and the weight of the second."""
     # torch has the ratio in float32 and a fused multiply-add: one rounding, here from float64. Any
     # other arithmetic moves the samples by 1e-5 pixels, which steep logits turn into 1e-3.

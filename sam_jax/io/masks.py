@@ -52,6 +52,34 @@ def write_rle(
         temporary.write_text(f"[\n{lines}\n]\n")
 
 
+def write_coco(
+    path: str | os.PathLike, picture: str, size: tuple[int, int], records: Sequence[dict[str, Any]]
+) -> None:
+    """The masks of one picture as a COCO data set with one category, an annotation a line.
+
+    Args:
+      picture: name of its file.
+      size: its height and width.
+      records: of `AutomaticMaskGenerator` with compressed codes; scores and places are kept. `bbox`
+        is COCO's, which counts the last row and column.
+    """
+    height, width = size
+    head = {
+        "images": [{"id": 1, "file_name": picture, "height": height, "width": width}],
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    lines = []
+    for number, record in enumerate(records, start=1):
+        entry = {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0} | record
+        entry["bbox"] = list(rle.bounding_box(record["segmentation"]))
+        for score in ("predicted_iou", "stability_score"):
+            entry[score] = round(record[score], 6)
+        lines.append(json.dumps(entry))
+    annotations = ",\n".join(lines)
+    with replacing(path) as temporary:
+        temporary.write_text(f'{json.dumps(head)[:-1]}, "annotations": [\n{annotations}\n]}}\n')
+
+
 def write_npz(
     path: str | os.PathLike,
     masks: Bool[np.ndarray, "m h w"],

@@ -1,6 +1,7 @@
 """A picture with its masks and prompts drawn on it."""
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ COLORS = (
 FOREGROUND_COLOR = (34, 197, 94)
 BACKGROUND_COLOR = (239, 68, 68)
 _RIM = (255, 255, 255)
+_GOLDEN = 0.618034  # turns of the hue, which neighbours in a list of any length are apart
 _SMOOTH = (
     4  # prompts are drawn this many times larger and shrunk: Pillow draws without antialiasing
 )
@@ -28,7 +30,7 @@ _SMOOTH = (
 
 def overlay(
     image: UInt8[np.ndarray, "h w 3"],
-    masks: Bool[np.ndarray, "m h w"],
+    masks: Bool[np.ndarray, "m h w"] | Iterable[Bool[np.ndarray, "h w"]],
     *,
     points: Any = (),
     labels: Any = (),
@@ -66,6 +68,13 @@ def overlay(
         color = FOREGROUND_COLOR if label else BACKGROUND_COLOR
         _draw_disc(canvas, point, color, radius=2.2 * stroke, rim=0.6 * stroke)
     return np.array(canvas)
+
+
+def many_colors(count: int) -> list[tuple[int, int, int]]:
+    """So many different colours, those next to each other in the list most of all."""
+    shades = ((0.75, 1.0), (0.55, 0.95), (0.9, 0.8))  # saturation, value
+    colors = (colorsys.hsv_to_rgb(_GOLDEN * i % 1, *shades[i % 3]) for i in range(count))
+    return [(round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colors]
 
 
 def _surroundings(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -40,6 +40,34 @@ def mask_to_box(mask: Bool[Array, "*batch h w"]) -> Int[Array, "*batch 4"]:
     return jnp.where(mask.any(axis=(-2, -1))[..., None], box, 0)
 
 
+def nms(
+    boxes: Int[Array, "n 4"] | Float[Array, "n 4"],
+    valid: Bool[Array, " n"],
+    threshold: float | Float[Array, ""],
+) -> Bool[Array, " n"]:
+    """Greedy non-maximum suppression of boxes that come best first; which of `valid` to keep.
+
+    A box goes if its IoU with a kept better one is above `threshold`; boxes without area never do.
+    One round for each box that is kept. Upstream: torchvision.ops.nms, which sorts by score.
+    """
+    boxes = boxes.astype(jnp.float32)
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0) * (y1 - y0)
+
+    def round_(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        alive, keep = state
+        best = jnp.argmax(alive)
+        width = jnp.minimum(x1, x1[best]) - jnp.maximum(x0, x0[best])
+        height = jnp.minimum(y1, y1[best]) - jnp.maximum(y0, y0[best])
+        shared = jnp.maximum(width, 0) * jnp.maximum(height, 0)
+        union = area + area[best] - shared
+        clash = (union > 0) & (shared / jnp.where(union > 0, union, 1) > threshold)
+        return (alive & ~clash).at[best].set(False), keep.at[best].set(True)
+
+    _, keep = lax.while_loop(lambda state: state[0].any(), round_, (valid, jnp.zeros_like(valid)))
+    return keep
+
+
 def label_components(mask: Bool[Array, "*batch h w"]) -> Int[Array, "*batch h w"]:
     """Connected components, diagonal neighbours included.
 

@@ -27,9 +27,10 @@ def test_version(capsys):
 @pytest.mark.parametrize("args", [[], ["--help"]])
 def test_help_lists_the_commands(args, capsys):
     assert exit_code(*args) == 0
-    text = capsys.readouterr().out
-    assert "segment  Segment what clicks, boxes or a mask point at" in text
-    assert "models   List the models" in text
+    text = " ".join(capsys.readouterr().out.split())
+    assert "segment Segment what clicks, boxes or a mask point at" in text
+    assert "everything Find the masks of everything" in text
+    assert "models List the models" in text
 
 
 def test_help_of_segment_explains_and_has_examples(capsys):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sam_jax.cli import main
-from sam_jax.cli.segment import _stems
+from sam_jax.cli.pictures import stems
 from sam_jax.ops import rle
 
 SIZE = (48, 64)
@@ -117,7 +117,7 @@ def test_several_pictures_show_progress_and_keep_apart(fake, capsys):
 
 def test_names_that_collide_are_numbered_past_those_in_use():
     names = ["d/a.jpg", "e/A.png", "a-2.jpg", "f/a.jpg", "b.jpg"]
-    assert _stems([Path(name) for name in names]) == ["a", "A-3", "a-2", "a-4", "b"]
+    assert stems([Path(name) for name in names]) == ["a", "A-3", "a-2", "a-4", "b"]
 
 
 def test_exif_rotation_decides_what_is_inside(fake, capsys):

@@ -10,6 +10,7 @@ import pytest
     ("module", "usage"),
     [
         ("benchmarks.image", "usage: python -m benchmarks.image [-h]"),
+        ("benchmarks.everything", "usage: python -m benchmarks.everything [-h]"),
         ("convert.verify", "usage: python -m convert.verify [-h] CHECKPOINT"),
     ],
 )

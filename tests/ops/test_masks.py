@@ -13,11 +13,13 @@ from sam_jax.ops.masks import (
     in_small_components,
     label_components,
     mask_to_box,
+    nms,
     stability_score,
 )
 
 EIGHT = np.ones((3, 3), int)
 SIDE = 24  # one shape, one compiled program for all examples
+NMS = jax.jit(nms)
 LABEL = jax.jit(label_components)
 
 
@@ -221,3 +223,38 @@ def test_box_includes_its_last_pixels():
     boxes = jax.jit(mask_to_box)(mask)
     np.testing.assert_array_equal(boxes, [[3, 2, 8, 4], [11, 9, 11, 9], [0, 0, 0, 0]])
     np.testing.assert_array_equal(mask_to_box(jnp.array(mask[0])), boxes[0])
+
+
+def kept_one_by_one(boxes: np.ndarray, threshold: float) -> list[int]:
+    kept: list[int] = []
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        for j in kept:
+            width = min(x1, boxes[j, 2]) - max(x0, boxes[j, 0])
+            height = min(y1, boxes[j, 3]) - max(y0, boxes[j, 1])
+            shared = max(width, 0) * max(height, 0)
+            areas = (x1 - x0) * (y1 - y0) + np.prod(boxes[j, 2:] - boxes[j, :2])
+            if shared > threshold * (areas - shared):
+                break
+        else:
+            kept.append(i)
+    return kept
+
+
+@settings(max_examples=60)
+@given(
+    corners=hnp.arrays(np.int32, (12, 4), elements=st.integers(0, 12)),
+    count=st.integers(0, 12),
+    threshold=st.sampled_from([0.0, 0.25, 0.5, 0.75]),  # exact in float32, as are the boxes
+)
+def test_nms_is_greedy(corners: np.ndarray, count: int, threshold: float) -> None:
+    boxes = np.concatenate(
+        [np.minimum(*np.split(corners, 2, 1)), np.maximum(*np.split(corners, 2, 1))], 1
+    )
+    keep = np.asarray(NMS(boxes, np.arange(12) < count, threshold))
+    assert np.flatnonzero(keep).tolist() == kept_one_by_one(boxes[:count], threshold)
+
+
+def test_nms_keeps_boxes_without_area_and_the_first_of_equals() -> None:
+    boxes = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 5, 5], [1, 1, 5, 5]])
+    assert NMS(boxes, np.ones(4, bool), 0.7).tolist() == [True, True, True, False]
+    assert NMS(boxes, np.array([0, 0, 0, 1], bool), 0.7).tolist() == [False, False, False, True]

@@ -1,0 +1,97 @@
+"""What `sam-jax everything` takes; apart from the command, which imports jax."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
+
+
+@dataclass(frozen=True)
+class Everything:
+    r"""Find the masks of everything in a picture, or in many.
+
+    The picture is clicked on a grid of points, each click gives three masks, and what the model is
+    not sure of, what depends on the threshold, and duplicates are dropped. If too little is found,
+    lower --pred-iou-thresh and --stability-score-thresh; if small things are missed, add crops or
+    points.
+
+    For a picture truck.jpg, the output folder gets truck.json (COCO: images, annotations with
+    run-length codes, one category) and truck_overlay.png (each mask in a colour of its own). Files
+    of the same name are replaced. Of pictures with the same name, the later ones get -2, -3, ...
+
+    With the limits that the official code has for the model:
+      sam-jax everything truck.jpg --model sam2.1-hiera-large --output out
+
+    As the official SAM 2 notebook looks for small things: a fine grid, four crops, a second look:
+      sam-jax everything truck.jpg --points-per-side 64 --points-per-batch 128 \
+          --pred-iou-thresh 0.7 --stability-score-thresh 0.92 \
+          --stability-score-offset 0.7 --crop-n-layers 1 \
+          --crop-n-points-downscale-factor 2 --min-mask-region-area 25 --use-m2m \
+          --model sam2.1-hiera-large
+
+    Many pictures, and a PNG for each mask (truck_mask0.png, truck_mask1.png, ...):
+      sam-jax everything *.jpg --png --model sam2.1-hiera-tiny
+    """
+
+    images: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(one or more)")
+    ]
+    """Pictures in any format that Pillow reads."""
+    model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
+    """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
+    output: Annotated[Path, arg(metavar="DIR")] = Path("everything")
+    """Folder for the results; created if need be."""
+    png: FlagCreatePairsOff[bool] = False
+    """Also one PNG a mask, 255 inside."""
+    points_per_side: Annotated[int, arg(metavar="N")] = 32
+    """Rows and columns of the grid of clicks."""
+    point_grid: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(
+            metavar="FILE",
+            help_behavior_hint="(repeatable)",
+            help="In place of the grid, points as fractions of the picture's width and height: a"
+            " .npy [p 2], or a text file with x and y on each line. One file for the picture and"
+            " one for each layer of crops.",
+        ),
+    ] = ()
+    points_per_batch: Annotated[int, arg(metavar="N")] = 64
+    """Clicks answered at once; memory depends on it, results do not."""
+    pred_iou_thresh: Annotated[
+        float | None, arg(metavar="0..1", help_behavior_hint="(default: 0.8; of SAM 1 0.88)")
+    ] = None
+    """Drop masks whose predicted IoU is not above this; 0 keeps all."""
+    stability_score_thresh: Annotated[float, arg(metavar="0..1")] = 0.95
+    """Drop masks less stable than this, smaller by larger area as the threshold moves; 0: none."""
+    stability_score_offset: Annotated[float, arg(metavar="LOGIT")] = 1.0
+    """How far it moves, down and up."""
+    mask_threshold: Annotated[float, arg(metavar="LOGIT")] = 0.0
+    """Above this a pixel belongs to a mask."""
+    box_nms_thresh: Annotated[float, arg(metavar="0..1")] = 0.7
+    """Of two masks whose boxes have a larger IoU, keep the one predicted better."""
+    crop_n_layers: Annotated[int, arg(metavar="N")] = 0
+    """Look again at 4 overlapping parts of the picture, at 16, ...: so many times."""
+    crop_nms_thresh: Annotated[float, arg(metavar="0..1")] = 0.7
+    """As --box-nms-thresh, for masks of different parts: keep that of the smaller part."""
+    crop_overlap_ratio: Annotated[
+        float, arg(metavar="0..1", help_behavior_hint="(default: 512/1500)")
+    ] = 512 / 1500
+    """How far 4 parts overlap, as a fraction of the picture's shorter side; 16 half as far."""
+    crop_n_points_downscale_factor: Annotated[int, arg(metavar="N")] = 1
+    """Each layer's grid has so many times fewer rows and columns than the one before."""
+    min_mask_region_area: Annotated[int, arg(metavar="PIXELS")] = 0
+    """Remove smaller holes and islands; in low-resolution pixels, of SAM 1 the picture's."""
+    use_m2m: FlagCreatePairsOff[bool] = False
+    """Give each mask back to the model with its click, for a better one; costs a click for each."""
+    multimask_output: bool = True
+    """Three masks for each click, or one."""
+    max_candidates: Annotated[int, arg(metavar="N")] = 2048
+    """Memory for so many masks before duplicates are dropped; of more the best are kept."""
+    cache: Annotated[
+        bool,
+        arg(
+            help="Keep compiled programs for the next start, in the folder that the environment"
+            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
+        ),
+    ] = True

@@ -1,0 +1,176 @@
+"""The crops of pictures through `sam_jax.everything.find_masks`, and what it found to the host."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from sam_jax import everything, image
+from sam_jax.config import Config, SamConfig
+from sam_jax.everything import PADDING, EverythingOptions
+from sam_jax.predictors.crops import Crop, canvas_of, crops_of, view_of
+from sam_jax.predictors.generator_options import GeneratorOptions
+from sam_jax.predictors.prompts import bucket
+from sam_jax.predictors.records import Candidate
+from sam_jax.types import FoundMasks, ImageFeatures, MaskLimits, Model, PointGrid
+
+_CROPS = 8  # searched by one call on an accelerator; a CPU gains nothing from a batch
+_FETCHED = (16, 64, 256)  # numbers of masks that are copied to the host together
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One crop of one of the pictures, and the points to click in it."""
+
+    picture: int
+    crop: Crop
+    points: Float[np.ndarray, "p 2"]  # xy in pixels of the crop
+
+
+@jax.jit
+def _encode(model: Model, images: Float[Array, "b H W 3"]) -> ImageFeatures:
+    return image.encode_image(model, images)
+
+
+@jax.jit
+def _take(
+    logits: Float[Array, "b k hm wm"], picture: int | Int[Array, ""], slots: Int[Array, " n"]
+) -> Float[Array, "n hm wm"]:
+    return logits[picture, slots]
+
+
+_find = jax.jit(everything.find_masks, static_argnames="options")
+
+
+def search(
+    model: Model, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], options: GeneratorOptions
+) -> Iterator[list[Candidate]]:
+    """What is found in each picture: crop by crop, the best first, no duplicates within a crop."""
+    grids = options.grids()
+    jobs = [
+        _Job(number, crop, grids[crop.layer] * crop.size[::-1])
+        for number, pixels in enumerate(pictures)
+        for crop in crops_of(*pixels.shape[:2], options.crop_n_layers, options.crop_overlap_ratio)
+    ]
+    found: list[list[Candidate]] = [[] for _ in pictures]
+    limits, static = _limits(options, model.config), _static(options, model.config)
+    per_point = model.config.decoder.num_multimask_outputs if options.multimask_output else 1
+    done = 0
+    for some in _batches(jobs):
+        inputs = [
+            canvas_of(job.crop, model.config).paint(job.crop.pixels(pictures[job.picture]))
+            for job in some
+        ]
+        features = _encode(model, np.stack(inputs))
+        view = view_of([job.crop for job in some], model.config)
+        result = _find(model, features, _grid(some, model.config), view, limits, options=static)
+        small = jax.device_get(result.replace(logits=None))
+        for place, job in enumerate(some):
+            _warn_of_dropped(int(small.passed[place]), options.max_candidates, job)
+            found[job.picture] += _candidates(small, result.logits, place, job, per_point=per_point)
+        del result, features  # or the next crop's are made beside them
+        while done < some[-1].picture:  # all of its crops were before
+            yield found[done]
+            found[done] = []
+            done += 1
+    yield from found[done:]
+
+
+def _batches(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """Eight crops together, and what is left in fours, twos and ones: few different programs."""
+    most = 1 if jax.default_backend() == "cpu" else _CROPS
+    start = 0
+    while start < len(jobs):
+        size = next(n for n in (most, 4, 2, 1) if n <= len(jobs) - start)
+        yield jobs[start : start + size]
+        start += size
+
+
+def _limits(options: GeneratorOptions, config: Config) -> MaskLimits:
+    threshold, offset = options.mask_threshold, options.stability_score_offset
+    return MaskLimits(
+        iou=jnp.float32(options.iou_limit(config)),
+        stability=jnp.float32(options.stability_score_thresh),
+        threshold=jnp.float32(threshold),
+        inner=jnp.float32(threshold + offset),
+        outer=jnp.float32(threshold - offset),
+        overlap=jnp.float32(strict_limit(options.box_nms_thresh)),
+    )
+
+
+def _static(options: GeneratorOptions, config: Config) -> EverythingOptions:
+    # SAM 1's small regions are those of the finished masks.
+    area = 0 if isinstance(config, SamConfig) else options.min_mask_region_area
+    return EverythingOptions(
+        points_per_batch=options.points_per_batch,
+        multimask=options.multimask_output,
+        refine=options.use_m2m,
+        max_region_area=area,
+        capacity=options.max_candidates,
+    )
+
+
+def strict_limit(threshold: float | int) -> np.float32:
+    """The number above which exactly those float32 lie that are above `threshold`.
+
+    torchvision compares in float64: an IoU of 0.6 in float32 is above a threshold of 0.6.
+    """
+    rounded = np.float32(threshold)
+    return np.nextafter(rounded, np.float32(-1)) if float(rounded) > threshold else rounded
+
+
+def _grid(jobs: Sequence[_Job], config: Config) -> PointGrid:
+    """The points of each crop, padded so that few numbers of points are compiled for."""
+    length = -(-max(len(job.points) for job in jobs) // PADDING) * PADDING
+    points = np.zeros((len(jobs), length, 2), np.float32)
+    asked = np.zeros((len(jobs), length), bool)
+    for place, job in enumerate(jobs):
+        # In float32 from here on, as upstream: the Fourier code multiplies what is lost.
+        fractions = job.points.astype(np.float32) / np.array(job.crop.size[::-1], np.float32)
+        points[place, : len(job.points)] = canvas_of(job.crop, config).to_input(fractions)
+        asked[place, : len(job.points)] = True
+    return PointGrid(jnp.asarray(points), jnp.asarray(asked))
+
+
+def _candidates(
+    found: FoundMasks, logits: Float[Array, "b k hm wm"], place: int, job: _Job, *, per_point: int
+) -> list[Candidate]:
+    """The masks of one crop, best first.
+
+    Args:
+      found: of all crops, on the host and without logits.
+      logits: on the device.
+    """
+    (slots,) = np.nonzero(found.valid[place])
+    slots = slots[np.lexsort((found.index[place, slots], -found.iou[place, slots]))]
+    padded = np.zeros(bucket(len(slots), _FETCHED), np.int32)
+    padded[: len(slots)] = slots
+    low = np.asarray(_take(logits, place, padded))
+    corner = np.array(job.crop.box[:2])
+    points = job.points.astype(np.float32)[found.index[place] // per_point] + corner
+    return [
+        Candidate(
+            crop=job.crop,
+            logits=low[i],
+            iou=float(found.iou[place, slot]),
+            stability=float(found.stability[place, slot]),
+            point=(float(points[slot, 0]), float(points[slot, 1])),
+            box=np.asarray(found.box[place, slot]) + np.tile(corner, 2),
+        )
+        for i, slot in enumerate(slots)
+    ]
+
+
+def _warn_of_dropped(passed: int, capacity: int, job: _Job) -> None:
+    if passed > capacity:
+        where = f"crop {list(job.crop.box)} of " if job.crop.layer else ""
+        warnings.warn(
+            f"{where}picture {job.picture}: {passed} masks passed the filters, and the"
+            f" {passed - capacity} with the lowest predicted IoU were dropped: raise"
+            f" max_candidates ({capacity}) or the thresholds",
+            stacklevel=2,
+        )
