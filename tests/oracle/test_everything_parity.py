@@ -93,7 +93,6 @@ def test_tiny_at_full_size_with_lively_random_weights(official, photos) -> None:
 )
 def test_sam_1(official, photos, arguments: dict[str, Any]) -> None:
     """A small ViT with lively random weights, beside SamAutomaticMaskGenerator."""
-    pytest.importorskip("sam_jax.models.vit")
     from convert import verify
     from sam_jax.config import SamConfig, VitConfig
 
