@@ -5,8 +5,8 @@ Hardware:  CPU, or any GPU.
 Time:      4000 steps; see docs/training.md for what came of how many.
 
 Small pictures, of which four cost what one of the full size does: enough to learn what a click
-means and what belongs together. What only video uses is left as it begins; the recipe `nano` goes
-on from here at the full size. There is no end of scenes, so none is turned or bent to be another.
+means and what belongs together. What only video uses is left as it begins; `nano_clips` goes on
+from here, and `nano` at the full size. There is no end of scenes, so none is turned or bent.
 """
 
 from train.config import Augment, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
@@ -27,10 +27,10 @@ config = Recipe(
     images=images,
     losses=LossWeights(stride=4, balance_steps=1500, locate_steps=300),
     optimizer=Optimizer(
-        learning_rate=8e-4,
+        learning_rate=6e-4,
         encoder_rate=None,
         warmup=50,
-        final=0.01,
+        final=0.2,
         betas=(0.9, 0.98),
         weight_decay=0.05,
         layer_decay=1.0,
