@@ -59,7 +59,9 @@ def carry_out(run: Any, output: Output, name: str | Path, signals: "Signals") ->
       name: of the video.
       signals: within their own `with`; the run looks at them and stops when they ask for it.
     """
-    where = f"{output.plan.target}  {output.plan.scores}"
+    plan = output.plan
+    beside = [plan.overlay] if plan.overlay not in (None, plan.target) else []
+    where = "  ".join(str(path) for path in (plan.target, plan.scores, *beside))
     start = time.monotonic()
     try:
         with output, signals.patient(), _progress(run.total) as advance:

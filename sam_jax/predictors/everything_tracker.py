@@ -13,6 +13,7 @@ from jaxtyping import Bool, UInt8
 
 from sam_jax.io.images import as_rgb
 from sam_jax.predictors.everything import AutomaticMaskGenerator
+from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.search import search_encoded
 from sam_jax.predictors.stream import Stream
 from sam_jax.predictors.tracked import Tracked
@@ -32,6 +33,31 @@ class ObjectSpan:
     first_frame: int
     last_frame: int
     retired: bool = False
+
+
+def check_settings(
+    options: GeneratorOptions,
+    *,
+    every: int,
+    max_objects: int,
+    retire_after: int,
+    min_uncovered: float | int = 0.5,
+) -> None:
+    """Raises ValueError for what `EverythingTracker` refuses, apart from the model."""
+    counts = {"every": every, "max_objects": max_objects, "retire_after": retire_after}
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number from 1 on, got {value}")
+    if not 0 < min_uncovered <= 1:
+        raise ValueError(
+            f"min_uncovered must be above 0 and at most 1, got {min_uncovered}: with 0, each look"
+            " would find the same objects again"
+        )
+    if options.crop_n_layers:
+        raise ValueError(
+            f"crop_n_layers is {options.crop_n_layers}: frames of a video are looked at as a whole;"
+            " for small things take more points_per_side"
+        )
 
 
 class EverythingTracker:
@@ -75,21 +101,14 @@ class EverythingTracker:
         min_uncovered: float | int = 0.5,
         num_frames: int | None = None,
     ) -> None:
-        counts = {"every": every, "max_objects": max_objects, "retire_after": retire_after}
-        for name, value in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1 on, got {value}")
-        if not 0 < min_uncovered <= 1:
-            raise ValueError(
-                f"min_uncovered must be above 0 and at most 1, got {min_uncovered}: with 0, each"
-                " look would find the same objects again"
-            )
+        check_settings(
+            generator.options,
+            every=every,
+            max_objects=max_objects,
+            retire_after=retire_after,
+            min_uncovered=min_uncovered,
+        )
         require_memory(generator.model.config)
-        if generator.options.crop_n_layers:
-            raise ValueError(
-                f"crop_n_layers is {generator.options.crop_n_layers}: frames of a video are looked"
-                " at as a whole; for small things take more points_per_side"
-            )
         self.generator = generator
         self.left_out = 0  # objects found on the last look for which there was no room
         self._every = every
