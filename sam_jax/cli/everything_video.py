@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -109,17 +109,26 @@ def everything_video(path: Path, args: Everything, options: Any) -> int:
             tracker = EverythingTracker(generator, **settings, num_frames=count)
             output = Output(plan, _drawn, fps=video.fps, count=count, every=1)
             run = _Run(tracker, video, output, lambda: signals.asked)
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", UserWarning)
-                warnings.showwarning = lambda message, *_: say(
-                    f"sam-jax: warning: {path}: {message}", error=True
-                )
+            with _saying_warnings(path):
                 try:
                     carry_out(run, output, path, signals)
                 finally:
                     if output.frames:
                         _write_objects(objects_file, tracker.objects)
     return 130 if signals.asked else 0
+
+
+@contextmanager
+def _saying_warnings(path: Path) -> Generator[None]:
+    """Each warning is a line on stderr at once; the progress bar lets it pass."""
+
+    def show(message: Warning | str, *rest: Any, **more: Any) -> None:
+        say(f"sam-jax: warning: {path}: {message}", error=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _plan(args: Everything) -> tuple[Plan, Path]:
