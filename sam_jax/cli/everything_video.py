@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,11 @@ class _Run:
         size = (self._video.height, self._video.width)
         with closing(prefetch(self._video.model_inputs(side), _READ_AHEAD)) as source:
             for number, (pixels, model_input) in enumerate(source):
-                answers = self._tracker.step(pixels, model_input)
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    answers = self._tracker.step(pixels, model_input)
+                for warning in caught:
+                    say(f"sam-jax: warning: {self._video.name}: {warning.message}", error=True)
                 self._output.write(fetched(number, answers, size), pixels)
                 advance()
                 if self._stopping():
@@ -109,26 +113,12 @@ def everything_video(path: Path, args: Everything, options: Any) -> int:
             tracker = EverythingTracker(generator, **settings, num_frames=count)
             output = Output(plan, _drawn, fps=video.fps, count=count, every=1)
             run = _Run(tracker, video, output, lambda: signals.asked)
-            with _saying_warnings(path):
-                try:
-                    carry_out(run, output, path, signals)
-                finally:
-                    if output.frames:
-                        _write_objects(objects_file, tracker.objects)
+            try:
+                carry_out(run, output, path, signals)
+            finally:
+                if output.frames:
+                    _write_objects(objects_file, tracker.objects)
     return 130 if signals.asked else 0
-
-
-@contextmanager
-def _saying_warnings(path: Path) -> Generator[None]:
-    """Each warning is a line on stderr at once; the progress bar lets it pass."""
-
-    def show(message: Warning | str, *rest: Any, **more: Any) -> None:
-        say(f"sam-jax: warning: {path}: {message}", error=True)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield
 
 
 def _plan(args: Everything) -> tuple[Plan, Path]:
