@@ -235,12 +235,15 @@ def prompt_masks(
     """
 
     def one(features: ImageFeatures, objects: tuple[Array, Array], skip: bool) -> tuple:
-        del skip  # masks are given when there are some
         masks, given = objects
-        answer = answer_masks(model, features, masks)
-        logits = fill_holes(answer.logits, options)
-        memory = remember(model, features, logits, answer, given, options)
-        return FrameOutput(logits, answer.iou, answer.object_logit), memory
+
+        def work() -> tuple[FrameOutput, FrameMemory]:
+            answer = answer_masks(model, features, masks)
+            logits = fill_holes(answer.logits, options)
+            memory = remember(model, features, logits, answer, given, options)
+            return FrameOutput(logits, answer.iou, answer.object_logit), memory
+
+        return _where_needed(given, work) if skip else work()
 
     output, memory = _per_object(one, features, (masks, given), options)
     bank = banks.write(
@@ -364,11 +367,14 @@ def _advance(
         memory = remember(model, features, kept, answer, objects.prompted, options)
         return FrameOutput(filled, answer.iou, answer.object_logit), memory, result
 
-    if not skip:
-        return work()
+    return _where_needed(objects.busy, work) if skip else work()
+
+
+def _where_needed(needed: Bool[Array, " 1"], work: Callable[[], Any]) -> Any:
+    """What `work` gives, or zeros where it is not needed."""
     shapes = jax.eval_shape(work)
     idle = partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.cond(objects.busy[0], work, idle)
+    return jax.lax.cond(needed[0], work, idle)
 
 
 def _where_busy(busy: Bool[Array, " n"], output: FrameOutput) -> FrameOutput:

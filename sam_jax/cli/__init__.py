@@ -181,7 +181,7 @@ class Models:
 
 
 _SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
-_EVERYTHING = "Find the masks of everything in pictures."
+_EVERYTHING = "Find the masks of everything in pictures, or in a video."
 _TRACK = "Follow what clicks, boxes or masks point at, through a video."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
@@ -233,7 +233,7 @@ def _run(args: list[str]) -> int:
     if isinstance(command, Everything):
         from sam_jax.cli.everything import everything
 
-        return 2 if everything(command) else 0
+        return everything(command)
     if isinstance(command, Track):
         from sam_jax.cli.track import track
 

@@ -1,4 +1,4 @@
-"""`sam-jax everything`."""
+"""`sam-jax everything`: what is meant, and pictures. Videos are in everything_video."""
 
 import warnings
 from collections.abc import Iterator
@@ -18,24 +18,31 @@ from sam_jax.io.masks import write_coco, write_png
 from sam_jax.io.overlay import many_colors, overlay
 from sam_jax.ops import rle
 
+_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+
 
 def everything(args: Everything) -> int:
-    """Finds the masks of every picture; what can be checked is checked before the model is loaded.
+    """Finds what is in pictures or in a video, and checks what it can before the model is loaded.
 
     A bad picture among several is reported and the others still are done.
 
     Returns:
-      The number of pictures that failed.
+      The exit code: 0; 2 if a picture failed; 130 after Ctrl-C in a video.
 
     Raises:
-      ValueError, OSError: bad settings, model or output folder, or no pictures.
+      ValueError, OSError: bad settings, video, model or output folder, or no pictures.
     """
     from sam_jax.predictors.generator_options import GeneratorOptions
 
     if not args.images:
         raise ValueError("no pictures given: sam-jax everything IMAGE...")
-    inputs = [*args.images, *args.point_grid]
-    check_files(inputs)
+    videos = [path for path in args.images if _is_video(path)]
+    if videos and len(args.images) > 1:
+        raise ValueError(
+            f"{videos[0]} is a video or a folder of frames, among {len(args.images)} inputs: give"
+            " one video alone, or pictures only"
+        )
+    check_files([*args.point_grid, *([] if videos else args.images)])
     options = GeneratorOptions(
         points_per_side=None if args.point_grid else args.points_per_side,
         points_per_batch=args.points_per_batch,
@@ -55,6 +62,23 @@ def everything(args: Everything) -> int:
         multimask_output=args.multimask_output,
         max_candidates=args.max_candidates,
     )
+    if videos:
+        from sam_jax.cli.everything_video import everything_video
+
+        return everything_video(videos[0], args, options)
+    if args.format is not None:
+        raise ValueError(f"--format {args.format} is for a video: of pictures, --png adds PNGs")
+    return 2 if _pictures(args, options) else 0
+
+
+def _is_video(path: Path) -> bool:
+    """A folder, or something with the name of a video."""
+    return path.is_dir() or path.suffix.lower() in _VIDEOS
+
+
+def _pictures(args: Everything, options: Any) -> int:
+    """Finds the masks of every picture, as `GeneratorOptions` say; returns how many failed."""
+    inputs = [*args.images, *args.point_grid]
     plans = dict(zip(stems(args.images), args.images, strict=True))
     check_apart(inputs, [args.output / name for stem in plans for name in _names(stem)])
     failures = 0

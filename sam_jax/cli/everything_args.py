@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 
 @dataclass(frozen=True)
 class Everything:
-    r"""Find the masks of everything in a picture, or in many.
+    r"""Find the masks of everything in pictures, or in a video, and there track it.
 
     The picture is clicked on a grid of points, each click gives three masks, and what the model is
     not sure of, what depends on the threshold, and duplicates are dropped. If too little is found,
@@ -19,6 +19,14 @@ class Everything:
     For a picture truck.jpg, the output folder gets truck.json (COCO: images, annotations with
     run-length codes, one category) and truck_overlay.png (each mask in a colour of its own). Files
     of the same name are replaced. Of pictures with the same name, the later ones get -2, -3, ...
+
+    A video is one file, or a folder of numbered JPEG or PNG frames. On frame 0, and every --every
+    frames, the grid is clicked where no known object is. What is found there, most of it outside of
+    all others, is a new object, and is tracked from there on; one that stays away for
+    --retire-after frames is given up. Numbers of objects are never used twice. The output folder
+    gets overlay.mp4, the masks (masks.json, or what --format says), scores.csv (frame by frame) and
+    objects.json (when each object was seen). With a name that ends with .mp4 or .json there is only
+    that file, say out.mp4, with out.csv and out_objects.json beside it.
 
     With the limits that the official code has for the model:
       sam-jax everything truck.jpg --model sam2.1-hiera-large --output out
@@ -30,20 +38,40 @@ class Everything:
           --crop-n-points-downscale-factor 2 --min-mask-region-area 25 --use-m2m \
           --model sam2.1-hiera-large
 
+    Everything in a video, with a look for more every 12 frames, 50 objects at most:
+      sam-jax everything clip.mp4 --every 12 --max-objects 50 \
+          --points-per-side 16 --model sam2.1-hiera-tiny --output out
+
     Many pictures, and a PNG for each mask (truck_mask0.png, truck_mask1.png, ...):
       sam-jax everything *.jpg --png --model sam2.1-hiera-tiny
     """
 
     images: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(one or more)")
+        Positional[tuple[Path, ...]],
+        arg(metavar="IMAGE...|VIDEO", help_behavior_hint="(one or more, or one video)"),
     ]
-    """Pictures in any format that Pillow reads."""
+    """Pictures in any format that Pillow reads; or a video, or a folder with its frames."""
     model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
     """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
-    output: Annotated[Path, arg(metavar="DIR")] = Path("everything")
-    """Folder for the results; created if need be."""
+    output: Annotated[Path, arg(metavar="DIR|FILE")] = Path("everything")
+    """Folder for the results, created if need be; of a video also a name.mp4 or name.json."""
     png: FlagCreatePairsOff[bool] = False
-    """Also one PNG a mask, 255 inside."""
+    """Of pictures: also one PNG a mask, 255 inside."""
+    format: Annotated[
+        Literal["video", "palette", "png", "npz", "rle"] | None,
+        arg(
+            metavar="{video,palette,png,npz,rle}",
+            help_behavior_hint="(default: by --output; rle for a folder)",
+            help="Of a video, what the folder gets beside overlay.mp4: nothing (video), or masks as"
+            " sam-jax track writes them. palette has room for 255 objects.",
+        ),
+    ] = None
+    every: Annotated[int, arg(metavar="N")] = 8
+    """Of a video: look for new objects on frames 0, N, 2N, ...; all frames are tracked."""
+    max_objects: Annotated[int, arg(metavar="N")] = 32
+    """Of a video: track at most so many at once; of more, those that the model is most sure of."""
+    retire_after: Annotated[int, arg(metavar="N")] = 16
+    """Of a video: give an object up when it has been away for so many frames."""
     points_per_side: Annotated[int, arg(metavar="N")] = 32
     """Rows and columns of the grid of clicks."""
     point_grid: Annotated[

@@ -1,7 +1,7 @@
-"""Where the results of `sam-jax track` go: names, checks, and the writers behind them."""
+"""Where the results of a tracked video go: names, checks, and the writers behind them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,34 +38,37 @@ class Plan:
       target: the video, the JSON file, or the folder with files for each frame.
       scores: the CSV file.
       folder: where all of them are.
+      overlay: the video with the masks drawn on it; the target, or beside it, or None.
     """
 
     format: str
     target: Path
     scores: Path
     folder: Path
+    overlay: Path | None = None
 
     @property
     def frame_files(self) -> bool:
         """Whether each frame has files of its own; then frames may be written in any order."""
         return self.format in _FRAME_WRITERS
 
-    def check(self, inputs: Sequence[Path], prompts: TrackPrompts) -> None:
+    def check(self, inputs: Sequence[Path], objects: Sequence[int]) -> None:
         """Finds out before any work what cannot be written, or should not be.
 
         Args:
           inputs: files and folders that are read.
+          objects: their numbers, rising.
 
         Raises:
           ValueError: an input would be replaced, or an object's number does not fit the format.
         """
-        if self.format == "palette" and prompts.objects[-1] > _PALETTE_SIZE:
+        if self.format == "palette" and objects[-1] > _PALETTE_SIZE:
             raise ValueError(
-                f"a palette PNG holds the objects 1 to {_PALETTE_SIZE}, got @{prompts.objects[-1]}:"
+                f"a palette PNG holds the objects 1 to {_PALETTE_SIZE}, got @{objects[-1]}:"
                 " choose a smaller number, or --format png, npz or rle"
             )
         for path in inputs:
-            if self._replaces(path.resolve(), prompts.objects):
+            if self._replaces(path.resolve(), objects):
                 raise ValueError(
                     f"the results would replace the input {path}: choose another --output"
                 )
@@ -75,6 +78,8 @@ class Plan:
         check_writable(self.scores)
         if not self.frame_files:
             check_writable(self.target)
+        if self.overlay is not None:
+            check_writable(self.overlay)
 
     def older_frames(self, written: dict[str, range]) -> Iterator[Path]:
         """Frames in the folder beside those just written, by subfolder ("" without)."""
@@ -91,6 +96,8 @@ class Plan:
         target = self.target.resolve()
         if path in (self.scores.resolve(), target):
             return True
+        if self.overlay is not None and path == self.overlay.resolve():
+            return True
         if not self.frame_files:
             return False
         folders = [target]
@@ -99,8 +106,11 @@ class Plan:
         return path in folders or (path.parent in folders and path.stem.isdigit())
 
 
-def plan_output(output: Path, kind: str | None) -> Plan:
+def plan_output(output: Path, kind: str | None, in_folder: str = "palette") -> Plan:
     """Names for --output and --format.
+
+    Args:
+      in_folder: the format of a folder if none is given.
 
     Raises:
       ValueError: they contradict each other, or the file's type is none that is written.
@@ -112,21 +122,24 @@ def plan_output(output: Path, kind: str | None) -> Plan:
                 f"--output {output} is one file for --format {_FILES[suffix]}, which is not"
                 f" {kind}: name a folder, or leave --format out"
             )
-        return Plan(_FILES[suffix], output, output.with_suffix(".csv"), output.parent)
+        overlay = output if _FILES[suffix] == "video" else None
+        return Plan(_FILES[suffix], output, output.with_suffix(".csv"), output.parent, overlay)
     if suffix in _OTHER_FILES and not output.is_dir():
         raise ValueError(
             f"--output {output} cannot be written: give a name that ends with .mp4 (a video) or"
             " .json (run-length codes), or a folder"
         )
-    kind = kind or "palette"
+    kind = kind or in_folder
     target = {"video": output / "overlay.mp4", "rle": output / "masks.json"}.get(kind, output)
-    return Plan(kind, target, output / "scores.csv", output)
+    overlay = target if kind == "video" else None
+    return Plan(kind, target, output / "scores.csv", output, overlay)
 
 
 class Output:
     """The open files of a plan: a context manager that finishes them, also after an exception.
 
     Args:
+      draw: what the video shows of a frame, from its masks and its pixels [h w 3].
       fps: of the video to write, None if unknown.
       count: number of frames of the whole video, if known: more than 100,000 need longer names.
 
@@ -135,11 +148,17 @@ class Output:
     """
 
     def __init__(
-        self, plan: Plan, prompts: TrackPrompts, *, fps: float | None, count: int | None, every: int
+        self,
+        plan: Plan,
+        draw: Callable[[FrameMasks, np.ndarray], np.ndarray],
+        *,
+        fps: float | None,
+        count: int | None,
+        every: int,
     ) -> None:
         self.plan = plan
         self.frames = 0
-        self._prompts = prompts
+        self._draw = draw
         self._fps = fps
         self._every = every
         self._digits = max(5, len(str(count - 1))) if count else 5
@@ -150,6 +169,7 @@ class Output:
         with ExitStack() as stack:
             self._scores = stack.enter_context(ScoresFile(self.plan.scores))
             self._masks: Any = None
+            self._video: VideoWriter | None = None
             if self.plan.format == "rle":
                 self._masks = stack.enter_context(RleFile(self.plan.target))
             elif self.plan.frame_files:
@@ -173,12 +193,12 @@ class Output:
 
     def write(self, result: FrameMasks, pixels: np.ndarray | None) -> None:
         """Writes a frame, in order; `pixels` [h w 3] may be missing except for a video."""
-        if self.plan.format == "video":
+        if self.plan.overlay is not None:
             assert pixels is not None
-            self._draw(result, pixels)
-        elif self.plan.format == "rle":
+            self._write_video(self.plan.overlay, self._draw(result, pixels))
+        if self.plan.format == "rle":
             self._masks.write(result)
-        elif result.frame > self._ahead:
+        elif self.plan.frame_files and result.frame > self._ahead:
             self._write_frame(result)
         self._scores.write(result)
         self.frames += 1
@@ -195,26 +215,32 @@ class Output:
             low, high = min(old.start, result.frame), max(old.stop, result.frame + 1)
             self._spans[folder] = range(low, high, self._every)
 
-    def _draw(self, result: FrameMasks, pixels: np.ndarray) -> None:
-        prompts = self._prompts.on(result.frame)
-        boxes = {number: prompt.box for number, prompt in prompts.items() if prompt.box}
-        image = overlay(
-            pixels,
-            result.masks,
-            points=[point for prompt in prompts.values() for point in prompt.points],
-            labels=[label for prompt in prompts.values() for label in prompt.labels],
-            boxes=list(boxes.values()),
-            colors=self._colors(result.ids) or COLORS,
-            box_colors=self._colors(boxes) or None,
-        )
-        if self._masks is None:  # as late as this, so that nothing is replaced by nothing
-            self._masks = self._open.enter_context(VideoWriter(self.plan.target, self._fps))
+    def _write_video(self, path: Path, image: np.ndarray) -> None:
+        if self._video is None:  # as late as this, so that nothing is replaced by nothing
+            self._video = self._open.enter_context(VideoWriter(path, self._fps))
         try:
-            self._masks.write(image)
+            self._video.write(image)
         except (ValueError, OSError):  # a full disk: the writer gives the whole file up
-            self.frames = 0
+            if self.plan.format == "video":
+                self.frames = 0
             raise
 
-    def _colors(self, numbers: Any) -> list[tuple[int, int, int]]:
-        places = (self._prompts.objects.index(number) for number in numbers)
+
+def drawn(prompts: TrackPrompts, result: FrameMasks, pixels: np.ndarray) -> np.ndarray:
+    """A frame with its masks and what was typed about it, each object in its colour."""
+
+    def colors(numbers: Iterable[int]) -> list[tuple[int, int, int]]:
+        places = (prompts.objects.index(number) for number in numbers)
         return [COLORS[place % len(COLORS)] for place in places]
+
+    typed = prompts.on(result.frame)
+    boxes = {number: prompt.box for number, prompt in typed.items() if prompt.box}
+    return overlay(
+        pixels,
+        result.masks,
+        points=[point for prompt in typed.values() for point in prompt.points],
+        labels=[label for prompt in typed.values() for label in prompt.labels],
+        boxes=list(boxes.values()),
+        colors=colors(result.ids) or COLORS,
+        box_colors=colors(boxes) or None,
+    )

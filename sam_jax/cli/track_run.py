@@ -146,15 +146,15 @@ class Run:
                     break
                 except (ValueError, OSError):  # what was found before it counts
                     if before is not None:
-                        yield self._fetched(*before[:2]), before[2]
+                        yield fetched(*before[:2], self._size), before[2]
                     raise
                 if before is not None:
-                    yield self._fetched(*before[:2]), before[2]
+                    yield fetched(*before[:2], self._size), before[2]
                 before = frame, answers, pixels
                 if tracked and self._stopping():
                     break
             if before is not None:
-                yield self._fetched(*before[:2]), before[2]
+                yield fetched(*before[:2], self._size), before[2]
 
     def _read(
         self, frames: range, *, for_model: bool
@@ -191,22 +191,6 @@ class Run:
                 labels=np.array(prompt.labels) if prompt.points else None,
                 box=np.array(prompt.box) if prompt.box else None,
             )
-
-    def _fetched(self, frame: int, answers: dict[int, Any]) -> FrameMasks:
-        if not answers:
-            return nothing(frame, self._size)
-        numbers = sorted(answers)
-        found = [answers[number] for number in numbers]
-        ious = np.array([one.iou for one in found], np.float32)
-        object_logits = np.array([one.object_logit for one in found], np.float32)
-        if not (np.isfinite(ious).all() and np.isfinite(object_logits).all()):
-            raise ValueError(
-                f"frame {frame}: the predicted IoU is {ious} and the object logit {object_logits}:"
-                " are the weights of the model broken?"
-            )
-        masks = np.stack([one.mask for one in found])
-        logits = np.stack([one.logits for one in found])
-        return FrameMasks(frame, numbers, masks, ious, object_logits, logits)
 
 
 @dataclass(frozen=True)
@@ -271,6 +255,28 @@ class Waiting:
             data = self._file.read(4 * int(np.prod(coded.logits_shape)))
             logits = np.frombuffer(data, np.float32).reshape(coded.logits_shape)
         return FrameMasks(frame, coded.ids, masks, coded.ious, coded.object_logits, logits)
+
+
+def fetched(frame: int, answers: dict[int, Any], size: tuple[int, int]) -> FrameMasks:
+    """Answers of a tracker on a frame of that height and width, waited for.
+
+    Raises:
+      ValueError: they are not finite.
+    """
+    if not answers:
+        return nothing(frame, size)
+    numbers = sorted(answers)
+    found = [answers[number] for number in numbers]
+    ious = np.array([one.iou for one in found], np.float32)
+    object_logits = np.array([one.object_logit for one in found], np.float32)
+    if not (np.isfinite(ious).all() and np.isfinite(object_logits).all()):
+        raise ValueError(
+            f"frame {frame}: the predicted IoU is {ious} and the object logit {object_logits}:"
+            " are the weights of the model broken?"
+        )
+    masks = np.stack([one.mask for one in found])
+    logits = np.stack([one.logits for one in found])
+    return FrameMasks(frame, numbers, masks, ious, object_logits, logits)
 
 
 def nothing(frame: int, size: tuple[int, int]) -> FrameMasks:

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from sam_jax import everything, image
 from sam_jax.config import Config, SamConfig
@@ -24,11 +24,17 @@ _FETCHED = (16, 64, 256)  # numbers of masks that are copied to the host togethe
 
 @dataclass(frozen=True)
 class _Job:
-    """One crop of one of the pictures, and the points to click in it."""
+    """One crop of one of the pictures, and the points to click in it.
+
+    Attributes:
+      points: xy in pixels of the crop.
+      asked: false where nothing is looked for.
+    """
 
     picture: int
     crop: Crop
-    points: Float[np.ndarray, "p 2"]  # xy in pixels of the crop
+    points: Float[np.ndarray, "p 2"]
+    asked: Bool[np.ndarray, " p"]
 
 
 @jax.jit
@@ -52,13 +58,11 @@ def search(
     """What is found in each picture: crop by crop, the best first, no duplicates within a crop."""
     grids = options.grids()
     jobs = [
-        _Job(number, crop, grids[crop.layer] * crop.size[::-1])
+        _job(number, crop, grids)
         for number, pixels in enumerate(pictures)
         for crop in crops_of(*pixels.shape[:2], options.crop_n_layers, options.crop_overlap_ratio)
     ]
     found: list[list[Candidate]] = [[] for _ in pictures]
-    limits, static = _limits(options, model.config), _static(options, model.config)
-    per_point = model.config.decoder.num_multimask_outputs if options.multimask_output else 1
     done = 0
     for some in _batches(jobs):
         inputs = [
@@ -66,18 +70,78 @@ def search(
             for job in some
         ]
         features = _encode(model, np.stack(inputs))
-        view = view_of([job.crop for job in some], model.config)
-        result = _find(model, features, _grid(some, model.config), view, limits, options=static)
-        small = jax.device_get(result.replace(logits=None))
-        for place, job in enumerate(some):
-            _warn_of_dropped(int(small.passed[place]), options.max_candidates, job)
-            found[job.picture] += _candidates(small, result.logits, place, job, per_point=per_point)
-        del result, features  # or the next crop's are made beside them
+        names = [_name(job) for job in some]
+        for job, candidates in zip(
+            some, _found(model, features, some, names, options), strict=True
+        ):
+            found[job.picture] += candidates
+        del features  # or the next crop's are made beside them
         while done < some[-1].picture:  # all of its crops were before
             yield found[done]
             found[done] = []
             done += 1
     yield from found[done:]
+
+
+def search_encoded(
+    model: Model,
+    features: ImageFeatures,
+    covered: Bool[np.ndarray, "h w"],
+    options: GeneratorOptions,
+    name: str,
+) -> list[Candidate]:
+    """What is found in one encoded picture, without crops, on points that are not `covered`.
+
+    Args:
+      features: of one image.
+      name: of the picture, for messages.
+    """
+    h, w = covered.shape
+    job = _job(0, Crop((0, 0, w, h), 0, (h, w)), options.grids())
+    x, y = np.minimum(job.points, [w - 1, h - 1]).astype(int).T
+    job = replace(job, asked=~covered[y, x])
+    if not job.asked.any():
+        return []
+    (candidates,) = _found(model, features, [job], [name], options)
+    return candidates
+
+
+def _job(picture: int, crop: Crop, grids: Sequence[Float[np.ndarray, "_ 2"]]) -> _Job:
+    points = grids[crop.layer] * crop.size[::-1]
+    return _Job(picture, crop, points, np.ones(len(points), bool))
+
+
+def _name(job: _Job) -> str:
+    where = f"crop {list(job.crop.box)} of " if job.crop.layer else ""
+    return f"{where}picture {job.picture}"
+
+
+def _found(
+    model: Model,
+    features: ImageFeatures,
+    jobs: Sequence[_Job],
+    names: Sequence[str],
+    options: GeneratorOptions,
+) -> list[list[Candidate]]:
+    """What is found in each of the encoded crops, by one call."""
+    config = model.config
+    per_point = config.decoder.num_multimask_outputs if options.multimask_output else 1
+    view = view_of([job.crop for job in jobs], config)
+    result = _find(
+        model,
+        features,
+        _grid(jobs, config),
+        view,
+        _limits(options, config),
+        options=_static(options, config),
+    )
+    small = jax.device_get(result.replace(logits=None))
+    for passed, name in zip(small.passed, names, strict=True):
+        _warn_of_dropped(int(passed), options.max_candidates, name)
+    return [
+        _candidates(small, result.logits, place, job, per_point=per_point)
+        for place, job in enumerate(jobs)
+    ]
 
 
 def _batches(jobs: list[_Job]) -> Iterator[list[_Job]]:
@@ -132,7 +196,7 @@ def _grid(jobs: Sequence[_Job], config: Config) -> PointGrid:
         # In float32 from here on, as upstream: the Fourier code multiplies what is lost.
         fractions = job.points.astype(np.float32) / np.array(job.crop.size[::-1], np.float32)
         points[place, : len(job.points)] = canvas_of(job.crop, config).to_input(fractions)
-        asked[place, : len(job.points)] = True
+        asked[place, : len(job.points)] = job.asked
     return PointGrid(jnp.asarray(points), jnp.asarray(asked))
 
 
@@ -165,11 +229,10 @@ def _candidates(
     ]
 
 
-def _warn_of_dropped(passed: int, capacity: int, job: _Job) -> None:
+def _warn_of_dropped(passed: int, capacity: int, name: str) -> None:
     if passed > capacity:
-        where = f"crop {list(job.crop.box)} of " if job.crop.layer else ""
         warnings.warn(
-            f"{where}picture {job.picture}: {passed} masks passed the filters, and the"
+            f"{name}: {passed} masks passed the filters, and the"
             f" {passed - capacity} with the lowest predicted IoU were dropped: raise"
             f" max_candidates ({capacity}) or the thresholds",
             stacklevel=2,

@@ -7,18 +7,19 @@ computed about it.
 import copy
 import logging
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from sam_jax import video
 from sam_jax.frame import TrackOptions
 from sam_jax.io.canvas import Canvas
-from sam_jax.io.images import as_rgb, upsample_logits
+from sam_jax.io.images import as_rgb
 from sam_jax.io.videos import Video
 from sam_jax.predictors.prompts import (
     POINT_BUCKETS,
@@ -30,58 +31,13 @@ from sam_jax.predictors.prompts import (
     fill_slots,
     resize_mask,
 )
-from sam_jax.types import FrameInput, FrameOutput, Model, VideoState
+from sam_jax.predictors.tracked import Answers, Tracked
+from sam_jax.types import FrameInput, FrameOutput, ImageFeatures, Model, VideoState
 
 _log = logging.getLogger("sam_jax")
 
 _reset = jax.jit(video.reset_objects, donate_argnames="state")
 _prompt_masks = jax.jit(video.prompt_masks, static_argnames="options", donate_argnames="state")
-
-
-class Tracked:
-    """One object on one frame. The numbers are waited for when they are first asked for.
-
-    Attributes:
-      mask: bool [h w], at the frame's size.
-      iou: predicted IoU of the mask.
-      object_logit: > 0 where the object is in the frame, else the mask is empty.
-      logits: float32 [hm wm], low-resolution mask logits; > 0 inside.
-    """
-
-    def __init__(self, answers: "_Answers", slot: int) -> None:
-        self._answers = answers
-        self._slot = slot
-
-    @property
-    def logits(self) -> Float[np.ndarray, "hm wm"]:
-        return np.asarray(self._answers.fetch().logits[self._slot])
-
-    @property
-    def iou(self) -> float:
-        return float(self._answers.fetch().iou[self._slot])
-
-    @property
-    def object_logit(self) -> float:
-        return float(self._answers.fetch().object_logit[self._slot])
-
-    @property
-    def mask(self) -> Bool[np.ndarray, "h w"]:
-        return upsample_logits(self.logits, *self._answers.size) > 0
-
-    def __repr__(self) -> str:
-        return f"Tracked(iou={self.iou:.3f}, object_logit={self.object_logit:.2f})"
-
-
-@dataclass
-class _Answers:
-    """Answers for all slots of a frame, on the device until somebody looks."""
-
-    output: FrameOutput
-    size: tuple[int, int]
-
-    def fetch(self) -> FrameOutput:
-        self.output = jax.device_get(self.output)
-        return self.output
 
 
 @dataclass(frozen=True)
@@ -146,6 +102,18 @@ class Stream:
         self._tracked: set[Any] = set()  # those that were prompted
         self._prompts: dict[int, dict[Any, _Prompt]] = {}  # by frame
         self._size: tuple[int, int] | None = None
+        self._features: ImageFeatures | None = None
+
+    @property
+    def features(self) -> ImageFeatures:
+        """What the model sees of the frame that `step` was given last; one image.
+
+        Raises:
+          ValueError: there was none.
+        """
+        if self._features is None:
+            raise ValueError("the stream has no frame yet: call step first")
+        return self._features
 
     @property
     def ids(self) -> list[Any]:
@@ -200,6 +168,39 @@ class Stream:
             self._slots[obj_id] = self._free_slot()
         self._prompts.setdefault(frame, {})[obj_id] = prompt
 
+    def join(self, masks: Mapping[Any, Any]) -> dict[Any, Tracked]:
+        """Add objects on the frame that `step` was given last, by their masks on it.
+
+        The same as `add` before that step, for masks that are found in the light of its answers.
+
+        Args:
+          masks: of new objects, bool or 0/1 [h w] at the frame's size.
+
+        Returns:
+          The answers for these objects.
+
+        Raises:
+          ValueError: no frame yet, an object that there is already, or not such a mask.
+        """
+        features = self.features
+        assert self._size is not None  # there is a frame
+        checked = {}
+        for obj_id, mask in masks.items():
+            if obj_id in self._slots:
+                raise ValueError(f"object {obj_id!r} is tracked already: add corrects it")
+            prompt = _Prompt(None, None, None, mask)
+            checked[obj_id] = self._check(obj_id, prompt, self._size)
+        if not checked:
+            return {}
+        for obj_id in checked:
+            self._slots[obj_id] = self._free_slot()
+        self._state = replace(self._state, frame=self._state.frame - 1)
+        output, _ = self._give(features, checked)
+        self._state = replace(self._state, frame=self._state.frame + 1)
+        self._tracked |= checked.keys()
+        answers = Answers(output, self._size)
+        return {obj_id: Tracked(answers, self._slots[obj_id]) for obj_id in checked}
+
     def remove(self, obj_id: Any) -> None:
         """Forget an object and free its slot.
 
@@ -250,17 +251,12 @@ class Stream:
         side = self.model.config.image_size
         if model_input is None:
             model_input = Video.to_model_input(pixels, side)
-        features = video.jit_encode(self.model, model_input[None])
+        features = self._features = video.jit_encode(self.model, model_input[None])
         self._size = size
         n = self._state.frame.shape[0]
-        given = None
+        given, where = None, np.zeros(n, bool)
         if masks:
-            arrays, where = np.zeros((n, side, side), np.float32), np.zeros(n, bool)
-            for obj_id, mask in masks.items():
-                arrays[self._slots[obj_id]], where[self._slots[obj_id]] = mask, True
-            self._state, given = _prompt_masks(
-                self.model, self._state, features, arrays, where, options=self._options
-            )
+            given, where = self._give(features, masks)
         self._grow_points(max((p.labels.shape[1] for p in clicks.values()), default=0))
         prompted, correcting = np.zeros(n, bool), np.zeros(n, bool)
         for obj_id in clicks:
@@ -281,8 +277,25 @@ class Stream:
         self._prompts.pop(self.frame, None)
         self._tracked |= asked.keys()
         self.frame += 1
-        answers = _Answers(output, size)
+        answers = Answers(output, size)
         return {i: Tracked(answers, slot) for i, slot in self._slots.items() if i in self._tracked}
+
+    def _give(
+        self, features: ImageFeatures, masks: Mapping[Any, np.ndarray]
+    ) -> tuple[FrameOutput, Bool[np.ndarray, " n"]]:
+        """Answers for objects whose masks are given, and which slots are theirs.
+
+        Args:
+          masks: float32 [H W], at the model input's size.
+        """
+        n, side = self._state.frame.shape[0], self.model.config.image_size
+        arrays, where = np.zeros((n, side, side), np.float32), np.zeros(n, bool)
+        for obj_id, mask in masks.items():
+            arrays[self._slots[obj_id]], where[self._slots[obj_id]] = mask, True
+        self._state, output = _prompt_masks(
+            self.model, self._state, features, arrays, where, options=self._options
+        )
+        return output, where
 
     def _check(self, obj_id: Any, prompt: _Prompt, size: tuple[int, int]) -> Any:
         config = self.model.config

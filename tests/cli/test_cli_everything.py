@@ -142,7 +142,6 @@ def test_dropped_masks_are_one_line(photo, capsys) -> None:
     [
         ([], "no pictures given: sam-jax everything IMAGE..."),
         (["b.png"], "no such file: b.png"),
-        (["."], "error: . is a folder: name the pictures in it"),
         (["a.png", "--point-grid", "p.npy"], "no such file: p.npy"),
         (["a.png", "--points-per-side", "0"], "points_per_side must be a whole number from 1 on"),
         (["a.png", "--pred-iou-thresh", "88"], "pred_iou_thresh must lie in 0..1, got 88"),

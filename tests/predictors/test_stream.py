@@ -170,6 +170,43 @@ def test_a_mask_is_given_while_another_object_is_tracked(tracker: Model, clip) -
     assert answer.object_logit == -10 and not answer.mask.any()
 
 
+def test_equal_joining_after_a_step_and_a_mask_before_it(tracker: Model, clip) -> None:
+    """In a slot that another had, beside one that is tracked."""
+    before, after = stream(tracker), stream(tracker)
+    for each in (before, after):
+        each.add("stays", **CLICK)
+        each.add("goes", **BOX)
+        list(play(each, clip[:2]))
+        each.remove("goes")
+    mask = disc(40, 30, 18)
+    before.add("new", mask=mask)
+    expected = before.step(clip[2])
+    found = after.step(clip[2])
+    assert found.keys() == {"stays"}
+    found |= after.join({"new": mask})
+    assert after.ids == ["stays", "new"] and after.frame == 3
+    for frame in clip[3:6]:
+        assert found.keys() == expected.keys()
+        for name, answer in found.items():
+            assert_same(answer, expected[name])
+        found, expected = after.step(frame), before.step(frame)
+
+
+def test_joining_needs_a_frame_a_new_name_and_a_mask(tracker: Model, clip) -> None:
+    tracking = stream(tracker)
+    mask = disc(40, 30, 18)
+    with pytest.raises(ValueError, match="no frame yet: call step first"):
+        tracking.join({1: mask})
+    tracking.add(1, **CLICK)
+    tracking.step(clip[0])
+    assert tracking.join({}) == {}
+    with pytest.raises(ValueError, match="object 1 is tracked already: add corrects it"):
+        tracking.join({2: mask, 1: mask})
+    with pytest.raises(ValueError, match=r"object 2: .*must have shape \[60, 80\]"):
+        tracking.join({2: mask.T})
+    assert tracking.ids == [1]
+
+
 def test_removing_and_adding_leaves_the_others(tracker: Model, clip) -> None:
     busy, alone, late = stream(tracker), stream(tracker), stream(tracker)
     busy.add("stays", **CLICK)
