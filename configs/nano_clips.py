@@ -29,7 +29,7 @@ config = replace(
     steps=3000,
     videos=videos,
     image_share=0.6,
-    losses=LossWeights(stride=4, object=4.0),  # few are absent, and none was ever told so
+    losses=LossWeights(stride=4),
     optimizer=replace(nano_images.optimizer, learning_rate=5e-4, final=0.3),
     frozen=(),
 )
