@@ -82,6 +82,8 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
     config = preset(recipe.model)
     if recipe.image_size is not None:
         config = replace(config, image_size=recipe.image_size)
+    if recipe.words is not None:
+        config = replace(config, words=recipe.words, text_dim=recipe.words.width)
     if recipe.videos or recipe.evaluation.videos:
         require_memory(config)
     module = build(config, dtype, drop_path=recipe.drop_path, remat=remat, dropout=recipe.dropout)
@@ -180,7 +182,8 @@ def _descend(
         shares = {"images": recipe.image_share, "videos": 1 - recipe.image_share}
         for name, stream in streams.items():
             if stream is not None and (shares[name] or None in streams.values()):
-                shapes = batch_shapes(mesh, stream, module.config.image_size)
+                phrase = recipe.words.context if recipe.words and stream.prompts.text_share else 0
+                shapes = batch_shapes(mesh, stream, module.config.image_size, phrase)
                 programs[stream.frames] = step.lower(state, key, shapes).compile()
 
     # Before the first step, when there is nothing to save. They refuse batches of other shapes.

@@ -46,21 +46,28 @@ def initial_params(
         params |= {name: jnp.asarray(x, jnp.float32) for name, x in found.items()}
         return unflatten(params), said
     model = load(path, dtype=jnp.float32, image_size=config.image_size)
-    if differences := _differences(model.config, config):
+    own = model.config
+    adds_text = config.text_dim > 0 and own.text_dim == 0
+    if adds_text:
+        own = dataclasses.replace(own, text_dim=config.text_dim, words=config.words)
+    if differences := _differences(own, config):
         raise CheckpointError(
             f"{path} is of another model, {model.config.name!r}, than the recipe's, "
             f"{config.name!r}: {'; '.join(differences)}"
         )
-    return model.params, f"weights of {path}"
+    if not adds_text:
+        return model.params, f"weights of {path}"
+    params = flatten(random_params(module, key)) | flatten(model.params)
+    return unflatten(params), f"weights of {path}; random: all that reads text"
 
 
 def random_params(module: nn.Module, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters from which a model learns quickly that answers depend on prompts and memory.
 
     Tokens and prompt embeddings are as large as PyTorch's nn.Embedding: the Fourier code of a click
-    does not drown them. Where tokens and image read each other, keys begin as queries times a gain,
-    so that equal positions attract. With independent queries and keys, hundreds of steps pass
-    before an answer depends on the prompt.
+    does not drown them. So is what a text becomes. Where tokens and image read each other, keys
+    begin as queries times a gain, so that equal positions attract. With independent queries and
+    keys, hundreds of steps pass before an answer depends on the prompt.
 
     Queries and keys of the attention to the memory begin with equal biases. They are turned by
     their grid position, so that every place at first reads what was remembered about it and its
@@ -76,6 +83,9 @@ def _inclined(params: dict[str, Any]) -> dict[str, Any]:
         for name, x in params[part].items():
             if name != "no_mask_embed" and re.search(r"_(tokens?|embed|embeddings_\d)$", name):
                 params[part][name] = x / x.std()
+    if "text_projection" in params["prompt_encoder"]:  # of vectors of length 1
+        projection = params["prompt_encoder"]["text_projection"]
+        projection["kernel"] /= projection["kernel"].std()
     transformer = params["mask_decoder"]["transformer"]
     readers = [transformer["final_attn_token_to_image"]]
     for layer in _layers(transformer):

@@ -1,10 +1,12 @@
 """What crosses the borders between reading, training and measuring.
 
-Letters: t frames, b clips, o objects of each, n = b * o (object fastest), H W model input.
+Letters: t frames, b clips, o objects of each, n = b * o (object fastest), H W model input; l tokens
+of a phrase; r = n where objects have phrases, else 0.
 """
 
+import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, UInt8
+from jaxtyping import Array, Bool, Int, UInt8
 
 
 @struct.dataclass
@@ -14,10 +16,14 @@ class Batch:
     Attributes:
       images: at the model input's size.
       masks: false everywhere where the object is absent. Every object that counts is in the first
-        frame.
+        frame, but for those that are named and not there.
       valid: false for fillers, which count for nothing.
+      tokens: of the objects' phrases; see `sam_jax.io.words`.
+      named: whether an object has a phrase.
     """
 
     images: UInt8[Array, "t b H W 3"]
     masks: Bool[Array, "t n H W"]
     valid: Bool[Array, " n"]
+    tokens: Int[Array, "r l"] = struct.field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    named: Bool[Array, " r"] = struct.field(default_factory=lambda: np.zeros(0, bool))

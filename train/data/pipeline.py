@@ -18,6 +18,7 @@ from absl import flags
 
 from train.config import Recipe, Stream
 from train.data.augment import augment
+from train.data.naming import Naming
 from train.data.sampling import sample_clip
 from train.data.sources import open_source
 from train.data.video import BadSource, BrokenSample, Video
@@ -27,7 +28,7 @@ _MOST_BROKEN = 100  # samples in a row
 _THREADS = 4  # where no processes help
 _LONGEST_PROBLEM = 800  # characters: short lines are written in one piece by several processes
 
-_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Arrays = tuple[np.ndarray, ...]
 
 
 class Loader(Iterator[Batch]):
@@ -41,9 +42,9 @@ class Loader(Iterator[Batch]):
     def __next__(self) -> Batch:
         if self._iterator is None:
             self._iterator = iter(self._ahead())
-        images, masks, valid = next(self._iterator)
+        arrays = next(self._iterator)
         self._step += 1
-        return Batch(images=images, masks=masks, valid=valid)
+        return Batch(*arrays)
 
     def get_state(self) -> dict[str, int]:
         """What `set_state` goes on from; JSON can hold it."""
@@ -118,7 +119,10 @@ def make_loader(
                 f"a batch of {stream.batch} clips cannot be divided among {process_count} processes"
             )
         videos = open_source(stream.source, frames=stream.frames, size=size)
-        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped, keep_aspect)
+        naming = None
+        if recipe.words is not None and stream.prompts.text_share:
+            naming = Naming(recipe.words)
+        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped, keep_aspect, naming)
         parts.append((_batches(prepare, process_index, process_count), share))
     if len(parts) == 1:
         return Loader(parts[0][0], recipe.workers, skipped)
@@ -146,6 +150,7 @@ class Prepare:
       seed: of the run and the stream; with a clip's position in the stream it decides everything.
       skipped: file to which broken samples are added.
       keep_aspect: see `augment`.
+      naming: how objects get phrases; None: they get none.
     """
 
     videos: Sequence[Video]
@@ -154,20 +159,26 @@ class Prepare:
     seed: tuple[int, int]
     skipped: Path
     keep_aspect: bool = False
+    naming: Naming | None = None
 
     def __call__(self, items: Sequence[tuple[int, int]]) -> _Arrays:
         """A batch as the arrays of `Batch`, from (position in the stream, number of the video)."""
-        b, t, o, s = len(items), self.stream.frames, self.stream.objects, self.size
-        images = np.zeros((t, b, s, s, 3), np.uint8)
-        masks = np.zeros((t, b, o, s, s), bool)
-        for i, (position, number) in enumerate(items):
-            images[:, i], found = self.clip(int(position), int(number))
-            masks[:, i, : found.shape[1]] = found
-        masks = masks.reshape(t, b * o, s, s)
-        return images, masks, masks[0].any((1, 2))
+        clips = [self.clip(int(position), int(number)) for position, number in items]
+        (images, masks, valid), phrases = (
+            [np.stack(arrays) for arrays in zip(*(clip[part] for clip in clips), strict=True)]
+            for part in (slice(3), slice(3, None))
+        )
+        flat = [x.reshape(-1, *x.shape[2:]) for x in (valid, *phrases)]
+        t, o, s = self.stream.frames, self.stream.objects, self.size
+        return (
+            images.swapaxes(0, 1),
+            masks.swapaxes(0, 1).reshape(t, len(items) * o, s, s),
+            *flat,
+        )
 
-    def clip(self, position: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images [t s s 3] and masks [t o s s] of a video, or of another if it is broken."""
+    def clip(self, position: int, number: int) -> _Arrays:
+        """Images [t s s 3], masks [t o s s], valid [o] and, with phrases, tokens [o l] and named
+        [o], of a video; or of another if it is broken."""
         rng = np.random.default_rng((*self.seed, position))
         for _ in range(_MOST_BROKEN):
             name = f"number {number}"
@@ -185,9 +196,9 @@ class Prepare:
             f" trained on; the last: {last}. All are listed in {self.skipped}"
         )
 
-    def _changed(self, video: Video, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _changed(self, video: Video, rng: np.random.Generator) -> _Arrays:
         clip = sample_clip(video, self.stream, rng)
-        images, masks = augment(
+        images, found = augment(
             clip.images,
             clip.masks,
             size=self.size,
@@ -195,10 +206,20 @@ class Prepare:
             rng=rng,
             keep_aspect=self.keep_aspect,
         )
-        left = masks[0].any((1, 2))
+        left = found[0].any((1, 2))
         if not left.any():
             raise BrokenSample(f"{clip.name}: the objects are too small at {self.size} pixels")
-        return images, masks[:, left]
+        room = self.stream.objects
+        masks = np.zeros((len(images), room, self.size, self.size), bool)
+        masks[:, : left.sum()] = found[:, left]
+        valid = np.arange(room) < left.sum()
+        if self.naming is None:
+            return images, masks, valid
+        ids = np.array(clip.ids)[left].tolist()
+        tokens, named, absent = self.naming(video, clip.first, ids, room, rng)  # ty: ignore
+        if absent:
+            masks[:, -1], valid[-1] = False, True
+        return images, masks, valid, tokens, named
 
     def _note(self, name: str, error: BrokenSample) -> None:
         source = f"{self.stream.source.kind} {self.stream.source.root}".strip()
