@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,6 @@ from rich.console import Console
 
 from sam_jax.files import check_output_dir
 from sam_jax.models import build, init_params
-from sam_jax.presets import preset
 from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
 from sam_jax.video import require_memory
@@ -41,7 +39,7 @@ from train.placement import (
     state_shardings,
     to_devices,
 )
-from train.start import initial_params
+from train.start import initial_params, model_config
 from train.step import Metrics, TrainState, init_state, make_step
 from train.stopping import Stop
 from train.trainable import join, split
@@ -79,11 +77,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             check_batch(mesh, stream.batch, name)
     dtype = jnp.dtype(recipe.dtype)
     remat = recipe.remat == "all"
-    config = preset(recipe.model)
-    if recipe.image_size is not None:
-        config = replace(config, image_size=recipe.image_size)
-    if recipe.words is not None:
-        config = replace(config, words=recipe.words, text_dim=recipe.words.width)
+    config = model_config(recipe)
     if recipe.videos or recipe.evaluation.videos:
         require_memory(config)
     module = build(config, dtype, drop_path=recipe.drop_path, remat=remat, dropout=recipe.dropout)

@@ -15,6 +15,7 @@ from sam_jax.checkpoint.strict import flatten, unflatten
 from sam_jax.config import Config
 from sam_jax.load import load, locate
 from sam_jax.models import init_params
+from sam_jax.presets import preset
 from train.config import Recipe
 from train.pretrained import encoder_params, read_encoder
 
@@ -22,6 +23,16 @@ _ATTRACTION = 6.0  # makes the attraction of a position to itself about 3 before
 _ANSWER = 4.0  # of the tokens to the image, against what the image shows
 _PLACE = 2.0  # bias of queries and keys to the memory, which turn: what is near attracts
 _EMBED_SCALE = 1.6  # standard deviation of a trained image embedding, which the memory must keep
+
+
+def model_config(recipe: Recipe) -> Config:
+    """The model that a recipe trains."""
+    config = preset(recipe.model)
+    if recipe.image_size is not None:
+        config = dataclasses.replace(config, image_size=recipe.image_size)
+    if recipe.words is not None:
+        config = dataclasses.replace(config, words=recipe.words, text_dim=recipe.words.width)
+    return config
 
 
 def initial_params(

@@ -1,16 +1,19 @@
 """Text prompts: from what people type to the embeddings that a text projection takes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sam_jax.config import DecoderConfig
 from sam_jax.image import apply
 from sam_jax.io.words import word_tokens
 from sam_jax.models.prompt_encoder import NO_TEXT
-from sam_jax.types import Model
+from sam_jax.types import Masks, Model, Prompts
 
 TextEncoder = Callable[[Sequence[str]], Float[np.ndarray, "n c"]]
 
@@ -36,6 +39,18 @@ def own_encoder(model: Model) -> TextEncoder | None:
         return np.asarray(_encode(model, word_tokens(padded, words.words, words.context)))[:n]
 
     return encode
+
+
+def score_texts(config: DecoderConfig, masks: Masks, prompts: Prompts) -> Masks:
+    """The IoU that a text's masks can be expected to have: there may be nothing of that name.
+
+    The predicted IoU times the probability that the object is there, for models that say so. A
+    place always has something; of other prompts the predicted IoU stays what it is upstream.
+    """
+    if not prompts.has_text.shape[0] or not config.object_score:
+        return masks
+    there = jax.nn.sigmoid(masks.object_logit)[:, None]
+    return replace(masks, iou=jnp.where(prompts.has_text[:, None], there * masks.iou, masks.iou))
 
 
 def embeddings(

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from train import loop, stopping
+from train import loop, start, stopping
 from train.config import Evaluation, Lora, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
 from train.losses import Losses
 from train.step import Metrics, TrainState
@@ -57,7 +57,7 @@ def tiny(
     """A recipe for a small model and `_step`."""
     config = small_tracker().config
     wider = replace(config, memory=replace(config.memory, dim=16))
-    monkeypatch.setattr(loop, "preset", {"tiny": config, "wider": wider}.__getitem__)
+    monkeypatch.setattr(start, "preset", {"tiny": config, "wider": wider}.__getitem__)
     monkeypatch.setattr(loop, "make_step", _make_step)
     monkeypatch.setattr(loop, "initial_params", lambda *_: (small_tracker().params, "weights"))
     stream = Stream(

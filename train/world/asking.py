@@ -33,6 +33,18 @@ def phrase_of(words: Mapping[int, Words], layer: int, rng: np.random.Generator) 
     return own.phrase(*clear[chosen])
 
 
+def plain_phrase(words: Mapping[int, Words], layer: int) -> str | None:
+    """The phrase that an object is asked for with where a model is measured: the shortest one that
+    means it alone and says its colour, if it has one. None if there is none."""
+    own = words[layer]
+    others = [other for number, other in words.items() if number != layer]
+    for details in own.said():
+        needed = not own.colour or "colour" in details
+        if needed and not any(own.fits(other, details) for other in others):
+            return own.phrase(*details)
+    return None
+
+
 def absent_phrase(
     words: Mapping[int, Words], rng: np.random.Generator, *, held_out: bool
 ) -> str | None:
