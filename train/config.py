@@ -76,9 +76,9 @@ class Prompting:
       mask_only: further predictions from the last mask alone, without a new click: one somewhere
         among the corrections, one at the end (SAM 1 has 2).
       from_truth: how often a correcting click is anywhere in the object.
-      text_share: how often an object that has a phrase is shown by it alone, where it is in the
-        picture; always where it is not. Pictures of the source "synthetic" only. If it is above 0,
-        a phrase also stands beside some of the first clicks and boxes.
+      text_share: how often an object that has a phrase or an embedding is shown by it alone, where
+        it is in the picture; always where it is not. Pictures only. If it is above 0, a text also
+        stands beside some of the first clicks and boxes.
     """
 
     point_share: float = 0.5
@@ -213,6 +213,8 @@ class Recipe:
       image_size: side of the square model input, pixels, when not the model's own: less costs less,
         and what was learned small is a start for the full size.
       words: a text tower that the model gets, and that learns with it.
+      text_dim: width of the text embeddings of a CLIP that the model gets a projection for.
+      embeddings: folder of those of the objects; see `python -m train.embed`.
       folder: of the run: checkpoints, logs, pictures, and the recipe as it was run. A run whose
         folder holds a checkpoint goes on from it.
       images, videos: batches of pictures and of clips; at least one of them.
@@ -236,6 +238,8 @@ class Recipe:
     start: str = ""
     image_size: int | None = None
     words: WordsConfig | None = None
+    text_dim: int = 0
+    embeddings: str = ""
     folder: str
     steps: int
     images: Stream | None = None
@@ -293,17 +297,24 @@ class Recipe:
             return
         if not 0 < share <= 1:
             raise ValueError(f"images.prompts.text_share is a chance, 0 to 1, got {share}")
+        if self.losses.locate_steps:
+            raise ValueError(
+                "losses.locate_steps must be 0 with images.prompts.text_share: a text alone says"
+                " nothing about where a disc could be"
+            )
         if self.words is None:
-            raise ValueError("images.prompts.text_share needs a text tower: set words")
+            if not self.text_dim or not self.embeddings:
+                raise ValueError(
+                    "images.prompts.text_share needs words, for a text tower; or text_dim and "
+                    "embeddings, which python -m train.embed writes"
+                )
+            return
+        if self.text_dim or self.embeddings:
+            raise ValueError("words make the text of objects: set neither text_dim nor embeddings")
         if self.images.source.kind != "synthetic":
             raise ValueError(
                 f"images.prompts.text_share needs phrases, and the source {self.images.source.kind}"
                 " has none; synthetic has"
-            )
-        if self.losses.locate_steps:
-            raise ValueError(
-                "losses.locate_steps must be 0 with images.prompts.text_share: a phrase alone says"
-                " nothing about where a disc could be"
             )
         if changes := [name for name, value in asdict(self.images.augment).items() if value]:
             raise ValueError(

@@ -24,7 +24,7 @@ from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
 from sam_jax.video import require_memory
 from train.checkpoints import Checkpoints, abstract
-from train.config import Recipe
+from train.config import Recipe, Stream
 from train.data.pipeline import Loader, make_loader
 from train.description import changed, describe
 from train.evaluate import evaluate
@@ -176,8 +176,9 @@ def _descend(
         shares = {"images": recipe.image_share, "videos": 1 - recipe.image_share}
         for name, stream in streams.items():
             if stream is not None and (shares[name] or None in streams.values()):
-                phrase = recipe.words.context if recipe.words and stream.prompts.text_share else 0
-                shapes = batch_shapes(mesh, stream, module.config.image_size, phrase)
+                shapes = batch_shapes(
+                    mesh, stream, module.config.image_size, *_text(recipe, stream)
+                )
                 programs[stream.frames] = step.lower(state, key, shapes).compile()
 
     # Before the first step, when there is nothing to save. They refuse batches of other shapes.
@@ -267,6 +268,13 @@ def _descend(
         f"{done} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
         "the weights"
     )
+
+
+def _text(recipe: Recipe, stream: Stream) -> tuple[int, int]:
+    """Tokens of a phrase, or the width of the embedding in its place, in a stream's batches."""
+    if not stream.prompts.text_share:
+        return 0, 0
+    return (recipe.words.context, 0) if recipe.words is not None else (0, recipe.text_dim)
 
 
 def _model(recipe: Recipe, module: nn.Module, state: TrainState) -> Model:

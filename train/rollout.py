@@ -110,7 +110,9 @@ def rollout(
 
 
 def _phrases(model: Model, batch: Batch) -> Phrases:
-    """What objects are called, through the model's own text tower."""
+    """What objects are called: as given, or through the model's own text tower."""
+    if batch.text.shape[0]:
+        return Phrases(batch.text, batch.named)
     if not batch.tokens.shape[0]:
         return NO_PHRASES
     return Phrases(apply(model, "encode_text", batch.tokens), batch.named)

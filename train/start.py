@@ -31,7 +31,9 @@ def model_config(recipe: Recipe) -> Config:
     if recipe.image_size is not None:
         config = dataclasses.replace(config, image_size=recipe.image_size)
     if recipe.words is not None:
-        config = dataclasses.replace(config, words=recipe.words, text_dim=recipe.words.width)
+        return dataclasses.replace(config, words=recipe.words, text_dim=recipe.words.width)
+    if recipe.text_dim:
+        config = dataclasses.replace(config, text_dim=recipe.text_dim)
     return config
 
 

@@ -131,7 +131,9 @@ def batch(seed: int) -> Batch:
         image[0, b][masks[0, 3 * b : 3 * b + 2].any(0)] += np.uint8(150)
     left, right, thing = [3, 0, 4, 4, 4], [3, 1, 4, 4, 4], [3, 2, 4, 4, 4]
     tokens = np.array([left, right, thing] * 2, np.int32)
-    return Batch(*map(jnp.asarray, (image, masks, np.ones(6, bool), tokens, np.ones(6, bool))))
+    every = jnp.ones(6, bool)
+    arrays = map(jnp.asarray, (image, masks))
+    return Batch(*arrays, valid=every, tokens=jnp.asarray(tokens), named=every)
 
 
 def test_steps_teach_the_tower_with_the_model(small_tracker: Callable[..., Model]) -> None:
@@ -202,6 +204,32 @@ def test_phrases_of_a_batch_reach_the_objects(small_tracker: Callable[..., Model
     assert float(dice(unheard)) == float(dice(no_name))
 
 
+def test_embeddings_take_the_place_of_phrases(small_tracker: Callable[..., Model]) -> None:
+    """The same numbers as the tower makes are the same prompts."""
+    own, key, given = small_tracker(words=WORDS), jax.random.key(0), batch(0)
+    text = apply(own, "encode_text", given.tokens)
+    none = Batch(given.images, given.masks, given.valid).tokens
+    embedded = replace(given, tokens=none, text=text)
+
+    def dice(given: Batch) -> jax.Array:
+        return rollout(
+            own,
+            encode(own, given.images, key),
+            given,
+            key,
+            prompting=replace(PROMPTS, corrections=0),
+            weights=LossWeights(stride=4),
+            remat=False,
+            locating=jnp.array(False),
+        ).dice
+
+    def compiled(batch: Batch) -> Any:
+        options = {"xla_backend_optimization_level": 0}
+        return jax.jit(dice).lower(batch).compile(compiler_options=options)(batch)
+
+    assert compiled(embedded) == pytest.approx(float(compiled(given)), rel=1e-4)
+
+
 def test_encoded_phrases_have_length_1(small_tracker: Callable[..., Model]) -> None:
     text = apply(small_tracker(words=WORDS), "encode_text", batch(0).tokens)
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, rtol=1e-5)
@@ -211,7 +239,9 @@ def test_encoded_phrases_have_length_1(small_tracker: Callable[..., Model]) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"words": None}, "text_share needs a text tower: set words"),
+        ({"words": None}, "text_share needs words, for a text tower; or text_dim and embeddings"),
+        ({"words": None, "text_dim": 8}, "or text_dim and embeddings, which python -m train.embed"),
+        ({"text_dim": 8}, "set neither text_dim nor embeddings"),
         ({"source": Source(kind="sa1b", root="x")}, "the source sa1b has none; synthetic has"),
         ({"augment": replace(STILL, flip=0.5)}, "images.augment.flip must be 0"),
         ({"augment": replace(STILL, grey=0.1)}, "images.augment.grey must be 0"),
@@ -229,7 +259,7 @@ def test_recipes_that_cannot_be_meant(changes: dict[str, Any], message: str) -> 
         "prompts": PROMPTS,
         "augment": STILL,
     }
-    recipe = {"words": WORDS, "losses": LossWeights()}
+    recipe = {"words": WORDS, "losses": LossWeights(), "text_dim": 0}
     stream |= {name: value for name, value in changes.items() if name in stream}
     recipe |= {name: value for name, value in changes.items() if name in recipe}
     kind = "images" if stream["frames"] == 1 else "videos"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Int32
 
 from sam_jax.config import WordsConfig
 from sam_jax.io.words import word_tokens
@@ -30,8 +29,8 @@ class Naming:
 
     def __call__(
         self, video: Described, t: int, ids: Sequence[int], room: int, rng: np.random.Generator
-    ) -> tuple[Int32[np.ndarray, "o l"], Bool[np.ndarray, " o"], bool]:
-        """Tokens for `room` objects, of which `ids` are the first; and which of them have a phrase.
+    ) -> tuple[dict[str, np.ndarray], bool]:
+        """`tokens` and `named` of a batch, for `room` objects, of which `ids` are the first.
 
         Returns:
           The two, and whether the last phrase is of nothing in the picture; it then takes the place
@@ -46,7 +45,7 @@ class Naming:
         tokens = np.zeros((room, self.config.context), np.int32)
         said = [phrase for phrase in phrases if phrase is not None]
         tokens[named] = word_tokens(said, self.config.words, self.config.context)
-        return tokens, named, absent is not None
+        return {"tokens": tokens, "named": named}, absent is not None
 
     def _of(self, words: Mapping[int, Words], i: int, rng: np.random.Generator) -> str | None:
         chance, phrase = rng.random(), None
