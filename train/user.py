@@ -214,8 +214,7 @@ def _first_prompts(
     config: Config,
     phrases: Phrases = NO_PHRASES,
 ) -> Prompts:
-    """A box, a click or a phrase where objects are shown, nothing asked elsewhere; room for
-    corrections."""
+    """A box, a click or a text where objects are shown, nothing asked elsewhere; and room."""
     n, room, mask_size = masks.shape[0], user.prompting.corrections, config.mask_size
     points, labels = first_prompts(key, masks, box_share=user.prompting.box_share)
     labels = jnp.where(user.shown, labels, jnp.array([NOT_A_POINT, PAD]))
@@ -226,10 +225,8 @@ def _first_prompts(
     labels = jnp.concatenate([labels, later], 1)
     has_text = phrases.named
     if has_text.shape[0]:
-        share, draw = (
-            user.prompting.text_share,
-            jax.random.uniform(jax.random.fold_in(key, 1), (n,)),
-        )
+        share = user.prompting.text_share
+        draw = jax.random.uniform(jax.random.fold_in(key, 3), (n,))  # 0 to 2: `first_prompts`
         alone = has_text & ((draw < share) | ~masks.any((1, 2)))
         has_text = alone | (has_text & (draw < share + _BESIDE * (1 - share)))
         labels = jnp.where(alone[:, None], PAD, labels)  # a text has no closing token
