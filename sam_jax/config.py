@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 # Twice and more what any released model has. A config may come from a file that someone else made,
 # and building a model must not take all memory or an hour because of one number in it.
@@ -162,6 +162,30 @@ class MemoryConfig:
 
 
 @dataclass(frozen=True)
+class WordsConfig:
+    """A small text tower of a model's own, for phrases of few words. Ours: upstream has none."""
+
+    words: tuple[str, ...]  # all that it knows, in lower case; a token is the place of a word
+    width: int = 128
+    depth: int = 2
+    num_heads: int = 4
+    context: int = 16  # the most words of a phrase, and its beginning and its end
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require(
+            0 < len(set(self.words)) == len(self.words) <= _LARGEST,
+            f"words must be 1 to {_LARGEST} different ones, got {len(self.words)}",
+        )
+        bad = [w for w in self.words if w.split() != [w] or w != w.lower()]
+        _require(not bad, f"words must be in lower case and without blanks, got {bad[:3]}")
+        _require(
+            self.width % self.num_heads == 0,
+            f"width {self.width} must be a multiple of num_heads {self.num_heads}",
+        )
+
+
+@dataclass(frozen=True)
 class Sam2Config:
     """A SAM 2 or SAM 2.1 model. Upstream: sam2/configs/sam2.1/*.yaml."""
 
@@ -175,6 +199,7 @@ class Sam2Config:
     dim: int = 256  # embedding width of prompts, decoder and memory attention
     mask_channels: int = 16  # width of the mask-prompt stem
     text_dim: int = 0  # width of text embeddings; 0: no projection of them, as released
+    words: WordsConfig | None = None  # what makes them, where the model brings that along
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
@@ -216,6 +241,7 @@ class SamConfig:
     dim: int = 256
     mask_channels: int = 16
     text_dim: int = 0
+    words: WordsConfig | None = None
     decoder: DecoderConfig = field(
         default_factory=lambda: DecoderConfig(
             high_res_features=False, object_score=False, iou_sigmoid=False, stability_fallback=False
@@ -240,7 +266,7 @@ class SamConfig:
 
 
 def _require_divisible(config: "Config") -> None:
-    """What the prompt encoder and the mask decoder split or narrow."""
+    """What the prompt encoder and the mask decoder split, narrow or take."""
     heads = config.decoder.num_heads
     _require(
         config.dim % (2 * heads) == 0,
@@ -251,6 +277,12 @@ def _require_divisible(config: "Config") -> None:
         config.mask_channels % 4 == 0,
         f"mask_channels {config.mask_channels} must be a multiple of 4, which the stem starts with",
     )
+    if config.words is not None:
+        _require(
+            config.text_dim == config.words.width,
+            f"text_dim {config.text_dim} must be words.width, {config.words.width}: what the tower"
+            " makes is what the projection takes",
+        )
 
 
 Config = Sam2Config | SamConfig
@@ -290,9 +322,13 @@ def _build(cls: Any, values: Any, path: str) -> Any:
     built = {}
     for name, value in values.items():
         kind = fields[name].type
+        if get_args(kind)[1:] == (type(None),):  # may be left out
+            if value is None:
+                continue
+            kind = get_args(kind)[0]
         if dataclasses.is_dataclass(kind):
             built[name] = _build(kind, value, f"{path}.{name}")
-        elif isinstance(value, list) and all(type(item) is int for item in value):
+        elif isinstance(value, list) and all(type(item) is _item(kind) for item in value):
             built[name] = tuple(value)
         elif type(value) is kind or (kind is float and type(value) is int):
             built[name] = value
@@ -302,3 +338,8 @@ def _build(cls: Any, values: Any, path: str) -> Any:
         return cls(**built)
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _item(kind: Any) -> type:
+    """What a list in JSON may hold."""
+    return str if get_args(kind)[:1] == (str,) else int

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from sam_jax.config import DecoderConfig
 from sam_jax.image import apply, encode_image, select_masks
@@ -125,17 +125,24 @@ def decode(
     """The best mask of each object.
 
     Three candidates and the best of them for up to one click, else the single one; a box counts as
-    two clicks. Upstream: _forward_sam_heads, _use_multimask.
+    two clicks, a text as one. Upstream: _forward_sam_heads, _use_multimask.
 
     Args:
       embed: what each object sees of the frame; see `see`.
       high_res: fine maps of the frame, without the batch axis.
-      prompts: closed by a not-a-point token; two of them where nothing is asked.
+      prompts: points are closed by a not-a-point token; two of them where nothing is asked.
     """
     masks = decode_all(model, embed, high_res, prompts)
-    clicks = (prompts.labels != PAD).sum(1) - 1
+    clicks = (prompts.labels != PAD).sum(1) - 1 + text_counts(prompts)
     single = select_masks(model.config.decoder, masks, multimask=False)
     return choose(model, masks, single, ambiguous=clicks <= 1)
+
+
+def text_counts(prompts: Prompts) -> Int[Array, " n"]:
+    """1 where a text is a prompt."""
+    if not prompts.has_text.shape[0]:
+        return jnp.zeros(prompts.labels.shape[0], jnp.int32)
+    return jnp.asarray(prompts.has_text, jnp.int32)
 
 
 def decode_all(

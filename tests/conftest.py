@@ -128,10 +128,12 @@ def recorded() -> Callable[[str, str], dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
-    """`small_tracker(presence=1.0, text_dim=0)`: a SAM 2.1 for 96-pixel frames, quick to compile.
+    """`small_tracker(presence=1.0, text_dim=0, words=None)`: a SAM 2.1 for 96-pixel frames, quick
+    to compile.
 
     Its parameters are random, but such that prompts and memory show in every mask. `presence` moves
-    all object logits: at 1 most objects are there, at -1.2 they come and go.
+    all object logits: at 1 most objects are there, at -1.2 they come and go. `words` is the config
+    of a text tower.
     """
     import dataclasses
 
@@ -159,8 +161,9 @@ def small_tracker(random_params: Callable[..., Any]) -> Callable[..., Any]:
         shift = presence if path.endswith("pred_obj_score_head/layers_2/bias") else 0
         return jnp.asarray(gain * leaf + shift, leaf.dtype)
 
-    def make(presence: float = 1.0, text_dim: int = 0) -> Any:
-        module = build(dataclasses.replace(config, text_dim=text_dim))
+    def make(presence: float = 1.0, text_dim: int = 0, words: Any = None) -> Any:
+        text_dim = words.width if words else text_dim
+        module = build(dataclasses.replace(config, text_dim=text_dim, words=words))
         params = random_params(module)
         lively = jax.tree_util.tree_map_with_path(lambda k, x: stronger(k, x, presence), params)
         return Model(params=lively, module=module)

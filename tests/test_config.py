@@ -13,6 +13,7 @@ from sam_jax.config import (
     Sam2Config,
     SamConfig,
     VitConfig,
+    WordsConfig,
     from_json,
     to_json,
 )
@@ -36,8 +37,11 @@ def test_json_keeps_every_field() -> None:
         image_size=512,
         decoder=DecoderConfig(depth=1, stability_delta=0.25, stability_fallback=False),
         memory=MemoryConfig(num_maskmem=3, no_object_embed=False),
+        text_dim=32,
+        words=WordsConfig(("red", "circle"), width=32),
     )
-    assert from_json(to_json(config)) == config
+    restored = from_json(to_json(config))
+    assert restored == config and hash(restored) == hash(config)
 
 
 def _changed(**changes: object) -> str:
@@ -62,6 +66,13 @@ def _changed(**changes: object) -> str:
         (_changed(decoder={"depth": 10**9}), "depth: only whole numbers from 1 to 256 "),
         (_changed(decoder={"stability_delta": float("nan")}), "stability_delta must be finite"),
         (_changed(memory={"dim": 48}), "dim 128 must be a multiple of memory.dim 48"),
+        (_changed(words={"words": ["a"]}), "text_dim 0 must be words.width, 128"),
+        (_changed(words={"words": []}), "words must be 1 to 8192 different ones, got 0"),
+        (_changed(words={"words": ["a", "a"]}), "different ones, got 2"),
+        (_changed(words={"words": ["a b", "C"]}), r"without blanks, got \['a b', 'C'\]"),
+        (_changed(words={"words": ["a", 1]}), "config.words.words must be"),
+        (_changed(words={"words": ["a"], "width": 6}), "width 6 must be a multiple of num_heads 4"),
+        (_changed(words=3), "config.words must be an object, got int"),
         (_changed(text_dim=-1), "text_dim: only whole numbers from 0 to 8192 .* got -1"),
         (_changed(dim=-256), "dim: only whole numbers from 1 to 8192 are possible, got -256"),
         (_changed(dim=4, decoder={"num_heads": 1}), "dim 4 must be a multiple of 8"),

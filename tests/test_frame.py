@@ -63,6 +63,23 @@ def test_one_click_is_ambiguous_and_more_are_not(model: Model, features) -> None
         assert answer.iou[i] == expected
 
 
+def test_a_text_counts_as_a_click(small_tracker: Callable[..., Model], drifting) -> None:
+    """With one click beside it, the single mask answers, as the image predictor is to be asked."""
+    model = small_tracker(text_dim=8)
+    config = model.config
+    certain = replace(config, decoder=replace(config.decoder, stability_fallback=False))
+    model = replace(model, module=model.module.clone(config=certain))
+    features = jax.tree.map(lambda x: x[0], video.jit_encode(model, drifting(1)))
+    text = np.tile(np.eye(1, 8, dtype=np.float32), (4, 1))
+    prompts = prompts_of([], [1, -1], [1, -1], [2, 3, -1])
+    prompts = prompts.replace(text=text, has_text=np.array([True, True, False, True]))
+    answer, single, several = _decode(model, features, prompts)
+    for i, ambiguous in enumerate([True, False, True, False]):
+        iou = several.iou[i].max() if ambiguous else single.iou[i, 0]
+        assert answer.iou[i] == iou
+        assert several.iou[i].max() != single.iou[i, 0]
+
+
 def test_absent_objects_have_no_mask_and_the_learned_pointer(
     small_tracker: Callable[..., Model], features
 ) -> None:

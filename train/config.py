@@ -5,8 +5,10 @@ Numbers in the defaults are those of the official fine-tuning recipe,
 sam2/configs/sam2.1_training/sam2.1_hiera_b+_MOSE_finetune.yaml, where it has them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
+
+from sam_jax.config import WordsConfig
 
 SourceKind = Literal["synthetic", "davis", "sav", "sa1b", "coco", "pairs", "records"]
 
@@ -74,6 +76,9 @@ class Prompting:
       mask_only: further predictions from the last mask alone, without a new click: one somewhere
         among the corrections, one at the end (SAM 1 has 2).
       from_truth: how often a correcting click is anywhere in the object.
+      text_share: how often an object that has a phrase or an embedding is shown by it alone, where
+        it is in the picture; always where it is not. Pictures only. If it is above 0, a text also
+        stands beside some of the first clicks and boxes.
     """
 
     point_share: float = 0.5
@@ -83,6 +88,7 @@ class Prompting:
     corrections: int = 7
     mask_only: int = 0
     from_truth: float = 0.1
+    text_share: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +212,9 @@ class Recipe:
         encoder; nothing means random ones.
       image_size: side of the square model input, pixels, when not the model's own: less costs less,
         and what was learned small is a start for the full size.
+      words: a text tower that the model gets, and that learns with it.
+      text_dim: width of the text embeddings of a CLIP that the model gets a projection for.
+      embeddings: folder of those of the objects; see `python -m train.embed`.
       folder: of the run: checkpoints, logs, pictures, and the recipe as it was run. A run whose
         folder holds a checkpoint goes on from it.
       images, videos: batches of pictures and of clips; at least one of them.
@@ -228,6 +237,9 @@ class Recipe:
     model: str
     start: str = ""
     image_size: int | None = None
+    words: WordsConfig | None = None
+    text_dim: int = 0
+    embeddings: str = ""
     folder: str
     steps: int
     images: Stream | None = None
@@ -276,6 +288,39 @@ class Recipe:
             raise ValueError(f"images are clips of one frame, not of {self.images.frames}")
         if self.videos is not None and self.videos.frames == 1:
             raise ValueError("clips of one frame are images: videos.frames must be at least 2")
+        self._check_text()
+
+    def _check_text(self) -> None:
+        if self.videos is not None and self.videos.prompts.text_share:
+            raise ValueError("videos.prompts.text_share must be 0: only pictures are asked by text")
+        if self.images is None or not (share := self.images.prompts.text_share):
+            return
+        if not 0 < share <= 1:
+            raise ValueError(f"images.prompts.text_share is a chance, 0 to 1, got {share}")
+        if self.losses.locate_steps:
+            raise ValueError(
+                "losses.locate_steps must be 0 with images.prompts.text_share: a text alone says"
+                " nothing about where a disc could be"
+            )
+        if self.words is None:
+            if not self.text_dim or not self.embeddings:
+                raise ValueError(
+                    "images.prompts.text_share needs words, for a text tower; or text_dim and "
+                    "embeddings, which python -m train.embed writes"
+                )
+            return
+        if self.text_dim or self.embeddings:
+            raise ValueError("words make the text of objects: set neither text_dim nor embeddings")
+        if self.images.source.kind != "synthetic":
+            raise ValueError(
+                f"images.prompts.text_share needs phrases, and the source {self.images.source.kind}"
+                " has none; synthetic has"
+            )
+        if changes := [name for name, value in asdict(self.images.augment).items() if value]:
+            raise ValueError(
+                f"images.augment.{changes[0]} must be 0 with images.prompts.text_share: what is"
+                " said of a picture, such as left or red, is no longer true of a changed one"
+            )
 
 
 def _check_least(values: object, prefix: str, least: dict[str, int]) -> None:

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +20,11 @@ from rich.console import Console
 
 from sam_jax.files import check_output_dir
 from sam_jax.models import build, init_params
-from sam_jax.presets import preset
 from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
 from sam_jax.video import require_memory
 from train.checkpoints import Checkpoints, abstract
-from train.config import Recipe
+from train.config import Recipe, Stream
 from train.data.pipeline import Loader, make_loader
 from train.description import changed, describe
 from train.evaluate import evaluate
@@ -41,7 +39,7 @@ from train.placement import (
     state_shardings,
     to_devices,
 )
-from train.start import initial_params
+from train.start import initial_params, model_config
 from train.step import Metrics, TrainState, init_state, make_step
 from train.stopping import Stop
 from train.trainable import join, split
@@ -79,9 +77,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             check_batch(mesh, stream.batch, name)
     dtype = jnp.dtype(recipe.dtype)
     remat = recipe.remat == "all"
-    config = preset(recipe.model)
-    if recipe.image_size is not None:
-        config = replace(config, image_size=recipe.image_size)
+    config = model_config(recipe)
     if recipe.videos or recipe.evaluation.videos:
         require_memory(config)
     module = build(config, dtype, drop_path=recipe.drop_path, remat=remat, dropout=recipe.dropout)
@@ -180,7 +176,9 @@ def _descend(
         shares = {"images": recipe.image_share, "videos": 1 - recipe.image_share}
         for name, stream in streams.items():
             if stream is not None and (shares[name] or None in streams.values()):
-                shapes = batch_shapes(mesh, stream, module.config.image_size)
+                shapes = batch_shapes(
+                    mesh, stream, module.config.image_size, *_text(recipe, stream)
+                )
                 programs[stream.frames] = step.lower(state, key, shapes).compile()
 
     # Before the first step, when there is nothing to save. They refuse batches of other shapes.
@@ -270,6 +268,13 @@ def _descend(
         f"{done} steps are done; python -m convert {recipe.folder} OUT.safetensors writes "
         "the weights"
     )
+
+
+def _text(recipe: Recipe, stream: Stream) -> tuple[int, int]:
+    """Tokens of a phrase, or the width of the embedding in its place, in a stream's batches."""
+    if not stream.prompts.text_share:
+        return 0, 0
+    return (recipe.words.context, 0) if recipe.words is not None else (0, recipe.text_dim)
 
 
 def _model(recipe: Recipe, module: nn.Module, state: TrainState) -> Model:

@@ -28,6 +28,7 @@ _UNDECAYED = re.compile(
     r"|^image_encoder/(neck_\d/scale|pos_embed|blocks_\d+/attn/rel_pos_[hw])$"
     r"|^mask_decoder/transformer/.*norm\w*/scale$"
     r"|^memory_attention/.*norm\d?/scale$"
+    r"|^text_encoder/.*norm\d?/scale$"
 )
 _LAYER = re.compile(
     r"^image_encoder/(?:trunk/)?blocks_(\d+)/"

@@ -37,11 +37,16 @@ def batch_shardings(mesh: Mesh) -> Batch:
     """Shardings of a batch: clips over all devices, frames together."""
     clips = (DATA, FSDP)
     frames_first, clips_first = NamedSharding(mesh, P(None, clips)), NamedSharding(mesh, P(clips))
-    return Batch(images=frames_first, masks=frames_first, valid=clips_first)  # ty: ignore
+    return Batch(frames_first, frames_first, *[clips_first] * 4)  # ty: ignore
 
 
-def batch_shapes(mesh: Mesh, stream: Stream, size: int) -> Batch:
-    """What `to_devices` makes of a stream's batches, without values."""
+def batch_shapes(mesh: Mesh, stream: Stream, size: int, phrase: int = 0, text: int = 0) -> Batch:
+    """What `to_devices` makes of a stream's batches, without values.
+
+    Args:
+      phrase: tokens of each object's phrase; 0 where they have none.
+      text: width of the embedding that stands in place of it, likewise.
+    """
     t, b, n = stream.frames, stream.batch, stream.batch * stream.objects
 
     def shape(dtype: type, *lengths: int) -> Any:
@@ -51,6 +56,9 @@ def batch_shapes(mesh: Mesh, stream: Stream, size: int) -> Batch:
         images=shape(np.uint8, t, b, size, size, 3),
         masks=shape(np.bool_, t, n, size, size),
         valid=shape(np.bool_, n),
+        tokens=shape(np.int32, n if phrase else 0, phrase),
+        text=shape(np.float32, n if text else 0, text),
+        named=shape(np.bool_, n if phrase or text else 0),
     )
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

@@ -20,7 +20,7 @@ from sam_jax.types import FrameInput, ImageFeatures, Model, ObjectAnswer, VideoS
 from train.config import LossWeights, Prompting
 from train.losses import Losses
 from train.types import Batch
-from train.user import User, ask, click
+from train.user import NO_PHRASES, Phrases, User, ask, click
 
 # Memories as upstream trains them: from probabilities, holes and all.
 _OPTIONS = TrackOptions(
@@ -102,11 +102,20 @@ def rollout(
     )
     frames = users, features, batch.masks, keys
     if t == 1:
-        losses = _picture(model, *jax.tree.map(lambda x: x[0], frames))
+        losses = _picture(model, *jax.tree.map(lambda x: x[0], frames), _phrases(model, batch))
     else:
         losses = _clip(model, frames, plan.order)
     count = jnp.maximum(batch.valid.sum(), 1)
     return jax.tree.map(lambda x: jnp.where(batch.valid, x, 0).sum() / count, losses)
+
+
+def _phrases(model: Model, batch: Batch) -> Phrases:
+    """What objects are called: as given, or through the model's own text tower."""
+    if batch.text.shape[0]:
+        return Phrases(batch.text, batch.named)
+    if not batch.tokens.shape[0]:
+        return NO_PHRASES
+    return Phrases(apply(model, "encode_text", batch.tokens), batch.named)
 
 
 def _picture(
@@ -115,21 +124,23 @@ def _picture(
     features: ImageFeatures,
     masks: Bool[Array, "n H W"],
     keys: PRNGKeyArray,
+    phrases: Phrases,
 ) -> Losses:
     """Losses of each object of b pictures: without a memory, neither read nor written."""
     b, n = features.embed.shape[0], masks.shape[0]
     plain = apply(model, "without_memory", features.embed)
 
-    def one(high_res: tuple[Array, ...], plain: Array, masks: Array, keys: PRNGKeyArray) -> Losses:
-        embed = jnp.broadcast_to(plain, (n // b, *plain.shape))
-        return click(user, model, high_res, embed, masks, keys[0])[1]
+    def of_each(x: Array) -> Array:
+        return x.reshape(b, x.shape[0] // b, *x.shape[1:])
 
-    losses = jax.vmap(one)(
-        features.high_res,
-        plain,
-        masks.reshape(b, n // b, *masks.shape[1:]),
-        keys.reshape(b, n // b),
-    )
+    def one(
+        high_res: tuple[Array, ...], plain: Array, masks: Array, keys: PRNGKeyArray, named: Phrases
+    ) -> Losses:
+        embed = jnp.broadcast_to(plain, (n // b, *plain.shape))
+        return click(user, model, high_res, embed, masks, keys[0], named)[1]
+
+    objects = jax.tree.map(of_each, (masks, keys, phrases))
+    losses = jax.vmap(one)(features.high_res, plain, *objects)
     return jax.tree.map(lambda x: x.reshape(n), losses)
 
 

@@ -15,6 +15,7 @@ from sam_jax.checkpoint.strict import flatten, unflatten
 from sam_jax.config import Config
 from sam_jax.load import load, locate
 from sam_jax.models import init_params
+from sam_jax.presets import preset
 from train.config import Recipe
 from train.pretrained import encoder_params, read_encoder
 
@@ -22,6 +23,18 @@ _ATTRACTION = 6.0  # makes the attraction of a position to itself about 3 before
 _ANSWER = 4.0  # of the tokens to the image, against what the image shows
 _PLACE = 2.0  # bias of queries and keys to the memory, which turn: what is near attracts
 _EMBED_SCALE = 1.6  # standard deviation of a trained image embedding, which the memory must keep
+
+
+def model_config(recipe: Recipe) -> Config:
+    """The model that a recipe trains."""
+    config = preset(recipe.model)
+    if recipe.image_size is not None:
+        config = dataclasses.replace(config, image_size=recipe.image_size)
+    if recipe.words is not None:
+        return dataclasses.replace(config, words=recipe.words, text_dim=recipe.words.width)
+    if recipe.text_dim:
+        config = dataclasses.replace(config, text_dim=recipe.text_dim)
+    return config
 
 
 def initial_params(
@@ -46,21 +59,28 @@ def initial_params(
         params |= {name: jnp.asarray(x, jnp.float32) for name, x in found.items()}
         return unflatten(params), said
     model = load(path, dtype=jnp.float32, image_size=config.image_size)
-    if differences := _differences(model.config, config):
+    own = model.config
+    adds_text = config.text_dim > 0 and own.text_dim == 0
+    if adds_text:
+        own = dataclasses.replace(own, text_dim=config.text_dim, words=config.words)
+    if differences := _differences(own, config):
         raise CheckpointError(
             f"{path} is of another model, {model.config.name!r}, than the recipe's, "
             f"{config.name!r}: {'; '.join(differences)}"
         )
-    return model.params, f"weights of {path}"
+    if not adds_text:
+        return model.params, f"weights of {path}"
+    params = flatten(random_params(module, key)) | flatten(model.params)
+    return unflatten(params), f"weights of {path}; random: all that reads text"
 
 
 def random_params(module: nn.Module, key: PRNGKeyArray) -> dict[str, Any]:
     """Parameters from which a model learns quickly that answers depend on prompts and memory.
 
     Tokens and prompt embeddings are as large as PyTorch's nn.Embedding: the Fourier code of a click
-    does not drown them. Where tokens and image read each other, keys begin as queries times a gain,
-    so that equal positions attract. With independent queries and keys, hundreds of steps pass
-    before an answer depends on the prompt.
+    does not drown them. So is what a text becomes. Where tokens and image read each other, keys
+    begin as queries times a gain, so that equal positions attract. With independent queries and
+    keys, hundreds of steps pass before an answer depends on the prompt.
 
     Queries and keys of the attention to the memory begin with equal biases. They are turned by
     their grid position, so that every place at first reads what was remembered about it and its
@@ -76,6 +96,9 @@ def _inclined(params: dict[str, Any]) -> dict[str, Any]:
         for name, x in params[part].items():
             if name != "no_mask_embed" and re.search(r"_(tokens?|embed|embeddings_\d)$", name):
                 params[part][name] = x / x.std()
+    if "text_projection" in params["prompt_encoder"]:  # of vectors of length 1
+        projection = params["prompt_encoder"]["text_projection"]
+        projection["kernel"] /= projection["kernel"].std()
     transformer = params["mask_decoder"]["transformer"]
     readers = [transformer["final_attn_token_to_image"]]
     for layer in _layers(transformer):

@@ -9,11 +9,19 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from sam_jax.config import Config, DecoderConfig, SamConfig
-from sam_jax.frame import answer_masks, best_mask, decode_all, hide_absent, with_pointer
+from sam_jax.frame import (
+    answer_masks,
+    best_mask,
+    decode_all,
+    hide_absent,
+    text_counts,
+    with_pointer,
+)
 from sam_jax.image import select_masks
 from sam_jax.ops.resize import bilinear
 from sam_jax.types import (
@@ -32,6 +40,7 @@ from train.losses import Losses, prediction_losses
 from train.scratch import naive_masks
 
 _FIRST = 2  # point slots of a box or a first click; then one for each correction, then the end
+_BESIDE = 0.25  # of the first clicks and boxes, how many have the phrase beside them
 
 
 @struct.dataclass
@@ -54,6 +63,23 @@ class User:
     prompting: Prompting = struct.field(pytree_node=False)
     weights: LossWeights = struct.field(pytree_node=False)
     remat: bool = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class Phrases:
+    """What objects are called.
+
+    Attributes:
+      text: embeddings of length 1; r = n, or 0 where nothing has a name.
+      named: whether an object has one.
+    """
+
+    text: Float[Array, "r c"]
+    named: Bool[Array, " r"]
+
+
+# numpy: an array of jax would choose the device when this is imported
+NO_PHRASES = Phrases(np.zeros((0, 0), np.float32), np.zeros(0, bool))  # ty: ignore
 
 
 def ask(
@@ -95,8 +121,9 @@ def click(
     embed: Float[Array, "n h w d"],
     masks: Bool[Array, "n H W"],
     key: PRNGKeyArray,
+    phrases: Phrases = NO_PHRASES,
 ) -> tuple[Masks, Losses]:
-    """As `ask`, of a user who has points and boxes only: the last mask (m = 1), and the losses.
+    """As `ask`, of a user who has points, boxes and phrases: the last mask (m = 1), and the losses.
 
     Args:
       high_res: fine maps of the image.
@@ -117,7 +144,7 @@ def click(
         best = best_mask(decoder, found, single, ambiguous=ambiguous)
         return best, _losses(user.weights, decoder, found, wanted, ambiguous)
 
-    prompts = _first_prompts(first_key, user, masks, config)
+    prompts = _first_prompts(first_key, user, masks, config, phrases)
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(predict, prompts))
     clicks = jnp.append(False, _click_rounds(order_key, user.prompting))
     numbers = jnp.arange(len(clicks))
@@ -149,9 +176,10 @@ def _is_ambiguous(prompts: Prompts, config: Config) -> Bool[Array, " n"]:
     """Whether three masks answer, and the best of them learns; else the single one does both.
 
     SAM 2 asks so after up to one click, and a box is two; the last mask does not count. SAM 1 asks
-    so after a single prompt (its paper, section 3): a box is one, and the last mask is another.
+    so after a single prompt (its paper, section 3): a box is one, and the last mask is another. A
+    text is one for both.
     """
-    count = (prompts.labels >= 0).sum(1)
+    count = (prompts.labels >= 0).sum(1) + text_counts(prompts)
     if isinstance(config, SamConfig):
         count += prompts.has_mask - (prompts.labels == BOX_BOTTOM_RIGHT).sum(1)
     return count <= 1
@@ -180,9 +208,13 @@ def _click_rounds(key: PRNGKeyArray, prompting: Prompting) -> Bool[Array, " r"]:
 
 
 def _first_prompts(
-    key: PRNGKeyArray, user: User, masks: Bool[Array, "n H W"], config: Config
+    key: PRNGKeyArray,
+    user: User,
+    masks: Bool[Array, "n H W"],
+    config: Config,
+    phrases: Phrases = NO_PHRASES,
 ) -> Prompts:
-    """A box or a click where objects are shown, nothing asked elsewhere; room for corrections."""
+    """A box, a click or a text where objects are shown, nothing asked elsewhere; and room."""
     n, room, mask_size = masks.shape[0], user.prompting.corrections, config.mask_size
     points, labels = first_prompts(key, masks, box_share=user.prompting.box_share)
     labels = jnp.where(user.shown, labels, jnp.array([NOT_A_POINT, PAD]))
@@ -190,11 +222,21 @@ def _first_prompts(
     if not config.close_boxes:
         has_box = (labels == BOX_BOTTOM_RIGHT).any(1, keepdims=True)
         later = jnp.where(has_box, PAD, later)
+    labels = jnp.concatenate([labels, later], 1)
+    has_text = phrases.named
+    if has_text.shape[0]:
+        share = user.prompting.text_share
+        draw = jax.random.uniform(jax.random.fold_in(key, 3), (n,))  # 0 to 2: `first_prompts`
+        alone = has_text & ((draw < share) | ~masks.any((1, 2)))
+        has_text = alone | (has_text & (draw < share + _BESIDE * (1 - share)))
+        labels = jnp.where(alone[:, None], PAD, labels)  # a text has no closing token
     return Prompts(
         points=jnp.pad(points, ((0, 0), (0, room + 1), (0, 0))),
-        labels=jnp.concatenate([labels, later], 1),
+        labels=labels,
         mask=jnp.zeros((n, mask_size, mask_size, 1)),
         has_mask=jnp.zeros(n, bool),
+        text=jnp.asarray(phrases.text),
+        has_text=jnp.asarray(has_text),
     )
 
 
@@ -213,6 +255,9 @@ def _correct(
     # Where nothing was asked, the explicit word for that goes when there is a click.
     first = prompts.labels[:, :_FIRST]
     labels = prompts.labels.at[:, :_FIRST].set(jnp.where(first == NOT_A_POINT, PAD, first))
+    # Where a text stood alone, the first click brings the token that closes a list of points.
+    opened = (text_counts(prompts) > 0) & (labels < 0).all(1) & clicks
+    labels = labels.at[:, -1].set(jnp.where(opened, NOT_A_POINT, labels[:, -1]))
     predicted = bilinear(jax.lax.stop_gradient(logits), *masks.shape[1:]) > 0
     anywhere = jax.random.uniform(truth_key, (n, 1, 1)) < user.prompting.from_truth
     point, label = click_on_error(point_key, masks, predicted & ~anywhere)

@@ -72,7 +72,8 @@ class Segment:
     text: Annotated[str | None, arg(metavar="PHRASE", help_behavior_hint="")] = None
     """What the object is called. Only for models that were trained with text; others refuse it."""
     text_encoder: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """A CLIP checkpoint as Hugging Face lays it out, the one that the model was trained with."""
+    """A CLIP checkpoint as Hugging Face lays it out, the one that the model was trained with.
+    Models that bring their own text encoder along need none."""
     model: Annotated[str, arg(metavar="NAME|FILE")] = "sam2.1-hiera-nano"
     """A name that `sam-jax models` lists, or a checkpoint: native, .pt, .pth, safetensors."""
     output: Annotated[Path, arg(metavar="DIR")] = Path("segmented")

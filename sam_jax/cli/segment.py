@@ -49,7 +49,7 @@ def segment(args: Segment) -> int:
         from sam_jax.predictors.image import ImagePredictor
 
         predictor = ImagePredictor(load(args.model))
-        text = None if args.text is None else embedding(predictor.model.config, args)
+        text = None if args.text is None else embedding(predictor.model, args)
         for stem, path in progress(list(plans.items()), "segmenting"):
             try:
                 _segment_one(predictor, path, args.output / stem, prompts, text, args)

@@ -20,22 +20,28 @@ def check_text(args: Segment) -> None:
         _require_text(PRESETS[args.model], args)
 
 
-def embedding(config: Any, args: Segment) -> np.ndarray | None:
+def embedding(model: Any, args: Segment) -> np.ndarray | None:
     """The text once for all pictures, checked against the model."""
     from sam_jax.clip import load_clip
-    from sam_jax.predictors.text import embeddings
+    from sam_jax.predictors.text import embeddings, own_encoder
 
-    encoder = load_clip(_require_text(config, args)).embed_text
-    return embeddings(args.text, config.text_dim, encoder)
+    folder = _require_text(model.config, args)
+    encoder = own_encoder(model) if folder is None else load_clip(folder).embed_text
+    return embeddings(args.text, model.config.text_dim, encoder)
 
 
-def _require_text(config: Any, args: Segment) -> Path:
-    """The folder of the text encoder, for a model that takes text."""
+def _require_text(config: Any, args: Segment) -> Path | None:
+    """The folder of the text encoder, for a model that takes text; None if it has its own."""
     from sam_jax.models.prompt_encoder import NO_TEXT
 
     if not config.text_dim:
         raise ValueError(f"--text {args.text!r:.80}: the model {args.model} {NO_TEXT}")
-    if args.text_encoder is None:
+    if config.words is not None and args.text_encoder is not None:
+        raise ValueError(
+            f"--text-encoder {args.text_encoder}: the model {args.model} brings its own along and "
+            "was trained with it; leave the option out"
+        )
+    if config.words is None and args.text_encoder is None:
         raise ValueError(
             f"--text needs --text-encoder DIR, the CLIP checkpoint that {args.model} was trained"
             " with, as Hugging Face lays it out"

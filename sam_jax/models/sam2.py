@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, BFloat16, Bool, Float
+from jaxtyping import Array, BFloat16, Bool, Float, Int
 
 from sam_jax.config import Sam2Config
 from sam_jax.models.hiera import ImageEncoder
@@ -16,6 +16,7 @@ from sam_jax.models.mask_decoder import MaskDecoder
 from sam_jax.models.memory_attention import MemoryAttention
 from sam_jax.models.memory_encoder import MemoryEncoder
 from sam_jax.models.prompt_encoder import PromptEncoder
+from sam_jax.models.text import WordTower
 from sam_jax.ops.colour import normalise
 from sam_jax.ops.position import sine_grid, sine_line
 from sam_jax.ops.resize import bilinear
@@ -73,12 +74,18 @@ class Sam2(nn.Module):
             self.no_obj_embed_spatial = self.param("no_obj_embed_spatial", table_init, (1, m.dim))
         if m.pointer_time_encoding:
             self.obj_ptr_tpos_proj = Linear(c.dim, m.dim)
+        if c.words is not None:
+            self.text_encoder = WordTower(c.words, self.dtype)
 
     def encode_image(self, images: Float[Array, "b H W 3"]) -> ImageFeatures:
         """Encode RGB images in 0..1 at the model's input size."""
         heads = self.mask_decoder.high_res_heads
         embed, high_res = self.image_encoder(normalise(images), heads)
         return ImageFeatures(embed=embed, high_res=high_res)
+
+    def encode_text(self, tokens: Int[Array, "n t"]) -> Float[Array, "n c"]:
+        """Embeddings of length 1, by the model's own tower; tokens of `sam_jax.io.words`."""
+        return self.text_encoder(tokens)
 
     def encode_prompts(self, prompts: Prompts) -> PromptTokens:
         return self.prompt_encoder(prompts)
@@ -178,6 +185,8 @@ class Sam2(nn.Module):
             features.embed[0], masks.logits[:, 0], masks.object_logit > 0, jnp.zeros(n, bool)
         )
         self.downsample_mask(images[..., 0])
+        if self.config.words is not None:
+            self.encode_text(jnp.zeros((1, 1), jnp.int32))
         slot = jnp.zeros((n, 1), jnp.int32)
         bank = MemoryBank(memory[:, None], slot, pointer[:, None], slot, slot[:, 0])
         always = jnp.ones((n, 1), bool)

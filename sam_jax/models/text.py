@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax.clip_config import ClipTextConfig
+from sam_jax.config import WordsConfig
 from sam_jax.models.layers import LayerNorm, Linear, table_init
 
 ClipNorm = partial(LayerNorm, epsilon=1e-5)
@@ -139,3 +140,24 @@ class TextTower(nn.Module):
         at = (tokens if end == 2 else tokens == end).argmax(1)
         pooled = jnp.take_along_axis(x, at[:, None, None], 1)[:, 0]
         return self.final_layer_norm(pooled)
+
+
+class WordTower(nn.Module):
+    """A model's own, small text tower: words to embeddings of length 1. CLIP's form, our size.
+
+    After the words come the tokens of a text's beginning and its end; see `sam_jax.io.words`.
+    """
+
+    config: WordsConfig
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        c, count = self.config, len(self.config.words)
+        self.tower = TextTower(
+            ClipTextConfig(c.width, c.depth, c.num_heads, c.context, count + 2, count + 1),
+            self.dtype,
+        )
+
+    def __call__(self, tokens: Int[Array, "n t"]) -> Float[Array, "n d"]:
+        x = self.tower(tokens)
+        return x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -21,7 +21,7 @@ from sam_jax.io.canvas import Canvas
 from sam_jax.io.images import as_rgb
 from sam_jax.ops.masks import fill_holes_and_sprinkles
 from sam_jax.predictors.prompts import PromptArrays, check_prompts, pad_prompts
-from sam_jax.predictors.text import TextEncoder, embeddings
+from sam_jax.predictors.text import TextEncoder, embeddings, own_encoder, score_texts
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts
 
 _ENCODE_CHUNK = 8  # images encoded at once on an accelerator; a CPU gains nothing from a batch
@@ -47,6 +47,7 @@ def _predict(
 ) -> tuple[Masks, Float[Array, "n m hm wm"]]:
     """The masks, and their logits after hole and sprinkle removal."""
     masks = functional.predict(model, features, prompts, multimask=multimask)
+    masks = score_texts(model.config.decoder, masks, prompts)
     cleaned = fill_holes_and_sprinkles(
         masks.logits,
         max_hole_area=max_hole_area,
@@ -69,7 +70,7 @@ class ImagePredictor:
       max_hole_area: fill background islands up to this many low-resolution pixels; 0 keeps them.
       max_sprinkle_area: drop foreground islands up to this many low-resolution pixels.
       text_encoder: phrases -> embeddings [n c], for models with a text projection; for example
-        `sam_jax.load_clip(folder).embed_text`.
+        `sam_jax.load_clip(folder).embed_text`. Default: the model's own, if it brings one along.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ImagePredictor:
         self.mask_threshold = mask_threshold
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
-        self.text_encoder = text_encoder
+        self.text_encoder = text_encoder or own_encoder(model)
         self.reset_predictor()
 
     def reset_predictor(self) -> None:
@@ -153,6 +154,7 @@ class ImagePredictor:
           normalize_coords: coordinates are pixels; false if they are 0..1 already.
           text: a phrase, or n for n objects; or their embeddings, [c] or [n c]. Only for models
             with a text projection. Alone it is as ambiguous as a click; a click beside it helps.
+            It may name what is not there: its predicted IoU is then a low one, see `score_texts`.
 
         Returns:
           Masks float32 [m h w] at the original size, predicted IoU [m], low-resolution logits

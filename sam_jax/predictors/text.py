@@ -1,14 +1,56 @@
 """Text prompts: from what people type to the embeddings that a text projection takes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
+from sam_jax.config import DecoderConfig
+from sam_jax.image import apply
+from sam_jax.io.words import word_tokens
 from sam_jax.models.prompt_encoder import NO_TEXT
+from sam_jax.types import Masks, Model, Prompts
 
 TextEncoder = Callable[[Sequence[str]], Float[np.ndarray, "n c"]]
+
+
+@jax.jit
+def _encode(model: Model, tokens: Int[Array, "n t"]) -> Float[Array, "n c"]:
+    return apply(model, "encode_text", tokens)
+
+
+def own_encoder(model: Model) -> TextEncoder | None:
+    """The text encoder that a model brings along; None if it has none.
+
+    Of a phrase with a word that it does not know it raises ValueError, which names the word.
+    """
+    words = model.config.words
+    if words is None:
+        return None
+
+    def encode(phrases: Sequence[str]) -> Float[np.ndarray, "n c"]:
+        n = len(phrases)
+        # A power of two of them, so that few programs are compiled.
+        padded = [*phrases, *[phrases[0]] * ((1 << (n - 1).bit_length()) - n)]
+        return np.asarray(_encode(model, word_tokens(padded, words.words, words.context)))[:n]
+
+    return encode
+
+
+def score_texts(config: DecoderConfig, masks: Masks, prompts: Prompts) -> Masks:
+    """The IoU that a text's masks can be expected to have: there may be nothing of that name.
+
+    The predicted IoU times the probability that the object is there, for models that say so. A
+    place always has something; of other prompts the predicted IoU stays what it is upstream.
+    """
+    if not prompts.has_text.shape[0] or not config.object_score:
+        return masks
+    there = jax.nn.sigmoid(masks.object_logit)[:, None]
+    return replace(masks, iou=jnp.where(prompts.has_text[:, None], there * masks.iou, masks.iou))
 
 
 def embeddings(

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sam_jax.cli import main
+from sam_jax.config import WordsConfig
+from sam_jax.predictors.text import own_encoder
 
 MASK_SIZE = 16
 
@@ -19,7 +21,7 @@ def segment(*args: str) -> int:
 @pytest.fixture
 def with_text(fake, monkeypatch, request):
     """The model that the command would load takes text, and its encoder is a fake."""
-    config = SimpleNamespace(mask_size=MASK_SIZE, text_dim=24)
+    config = SimpleNamespace(mask_size=MASK_SIZE, text_dim=24, words=None)
     load = importlib.import_module("sam_jax.load")
     monkeypatch.setattr(load, "load", lambda name: SimpleNamespace(config=config))
     width, opened = getattr(request, "param", 24), []
@@ -51,6 +53,21 @@ def test_the_encoder_of_another_model(with_text, capsys) -> None:
     assert segment("--text", "a cat", "--text-encoder", "clip", "--model", "m.pt") == 2
     assert "must be [24] or [n, 24] for this model, got shape [1, 512]" in capsys.readouterr().err
     assert not with_text.calls and not Path("out").exists()
+
+
+def test_a_model_that_brings_its_own_encoder_needs_none(
+    fake, monkeypatch, capsys, small_tracker
+) -> None:
+    model = small_tracker(words=WordsConfig(("red", "circle"), width=24, depth=1))
+    monkeypatch.setattr(importlib.import_module("sam_jax.load"), "load", lambda name: model)
+    assert segment("--text", "red circle", "--model", "own.safetensors") == 0
+    given = fake.calls[-1]["text"]
+    assert given.shape == (1, 24)
+    np.testing.assert_allclose(given, own_encoder(model)(["Red circle"]), atol=1e-6)
+    assert segment("--text", "red cat", "--model", "own.safetensors") == 2
+    assert "has 'cat', which is none of the 2 words" in capsys.readouterr().err
+    assert segment("--text", "red", "--text-encoder", "clip", "--model", "own.safetensors") == 2
+    assert "own.safetensors brings its own along" in capsys.readouterr().err
 
 
 def test_a_missing_library_is_a_message(with_text, monkeypatch, capsys) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import sam_jax
+from sam_jax.config import WordsConfig
 from sam_jax.types import Model
 
 WIDTH = 12
@@ -113,6 +114,23 @@ def test_without_an_encoder_or_a_projection(predictor, tracker: Model, photo) ->
     for text in ("a cat", np.ones(WIDTH)):
         with pytest.raises(ValueError, match=r"no text projection, nor has any released.*_boxes"):
             released.predict(text=text, point_coords=[[3, 3]], point_labels=[1])
+
+
+def test_a_model_may_bring_its_own_encoder(small_tracker: Any, photo, tmp_path) -> None:
+    """In its file, with its words."""
+    words = WordsConfig(("a", "cat", "red"), width=WIDTH, depth=2, context=8)
+    own = sam_jax.ImagePredictor(small_tracker(words=words))
+    own.set_image(photo)
+    cat = logits(own, text="a cat")
+    assert abs(cat - logits(own, text="cat a")).max() > 1e-3  # order counts
+    together = logits(own, text=["a cat", "red", "a"])
+    np.testing.assert_allclose(together[0], cat, atol=1e-3)
+    with pytest.raises(ValueError, match="'dog', which is none of the 3 words"):
+        own.predict(text="a dog")
+    sam_jax.save(own.model, tmp_path / "own.safetensors")
+    again = sam_jax.ImagePredictor(sam_jax.load(tmp_path / "own.safetensors"))
+    again.set_image(photo)
+    np.testing.assert_array_equal(logits(again, text="a cat"), cat)
 
 
 def test_a_checkpoint_keeps_the_projection(predictor, photo, tmp_path) -> None:

@@ -19,7 +19,7 @@ import sys
 from dataclasses import replace
 from rich.console import Console
 from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
-from train import loop
+from train import loop, start
 from train.config import *
 
 TINY = Sam2Config(
@@ -29,7 +29,7 @@ TINY = Sam2Config(
     decoder=DecoderConfig(depth=1, num_heads=2, mlp_dim=32, iou_hidden_dim=16),
     memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
 )
-loop.preset = lambda name: replace(TINY, dim=64) if name == "wider" else TINY
+start.preset = lambda name: replace(TINY, dim=64) if name == "wider" else TINY
 recipe = Recipe(
     model="tiny", folder=sys.argv[1], steps=12,
     images=Stream(

@@ -20,12 +20,26 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from train import loop, stopping
-from train.config import Evaluation, Lora, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
+from sam_jax.config import WordsConfig
+from sam_jax.load import load
+from sam_jax.predictors.text import own_encoder
+from train import loop, start, stopping
+from train.config import (
+    Augment,
+    Evaluation,
+    Lora,
+    LossWeights,
+    Optimizer,
+    Prompting,
+    Recipe,
+    Source,
+    Stream,
+)
 from train.losses import Losses
 from train.step import Metrics, TrainState
 from train.stopping import Stop
 from train.types import Batch
+from train.world.asking import VOCABULARY
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(orbax|tensorboardX|google).*")
 
@@ -57,7 +71,7 @@ def tiny(
     """A recipe for a small model and `_step`."""
     config = small_tracker().config
     wider = replace(config, memory=replace(config.memory, dim=16))
-    monkeypatch.setattr(loop, "preset", {"tiny": config, "wider": wider}.__getitem__)
+    monkeypatch.setattr(start, "preset", {"tiny": config, "wider": wider}.__getitem__)
     monkeypatch.setattr(loop, "make_step", _make_step)
     monkeypatch.setattr(loop, "initial_params", lambda *_: (small_tracker().params, "weights"))
     stream = Stream(
@@ -321,3 +335,24 @@ def signals() -> Generator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_a_run_with_a_text_tower_becomes_a_model_that_reads_phrases(
+    tiny: Recipe, small_tracker: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches with phrases have the shapes that the step was compiled for, in both streams."""
+    words = WordsConfig(VOCABULARY, width=16, depth=1, num_heads=2)
+    model = small_tracker(words=words)
+    monkeypatch.setattr(loop, "initial_params", lambda *_: (model.params, "weights"))
+    assert tiny.images is not None
+    prompts = replace(tiny.images.prompts, text_share=0.5)
+    still = Augment(**{name: 0 for name in vars(Augment())})
+    world = Source(kind="synthetic")
+    images = replace(tiny.images, source=world, prompts=prompts, augment=still)
+    videos = replace(tiny.images, source=world, frames=2)
+    recipe = replace(tiny, words=words, images=images, videos=videos)
+    assert f"{STEPS} steps are done" in _run(recipe)
+    loaded = load(recipe.folder)
+    assert loaded.config.words == words and loaded.config.text_dim == 16
+    embedding = own_encoder(loaded)(["red striped circle"])
+    assert embedding.shape == (1, 16) and np.linalg.norm(embedding) == pytest.approx(1)

@@ -4,6 +4,7 @@ import functools
 import math
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from sam_jax import models
 from sam_jax.checkpoint.names import from_official
 from sam_jax.checkpoint.strict import flatten
+from sam_jax.config import WordsConfig
 from sam_jax.presets import SAM2_1_HIERA_BASE_PLUS, SAM2_1_HIERA_NANO, SAM_VIT_B
 from train.config import Optimizer, Recipe, Source, Stream
 from train.optimizer import is_decayed, learning_rates, make_optimizer, schedule
@@ -38,6 +40,15 @@ def recipe(steps: int, accumulate: int = 1, **optimizer: Any) -> Recipe:
 @functools.cache
 def nano_paths() -> tuple[str, ...]:
     return tuple(flatten(models.abstract_params(models.build(SAM2_1_HIERA_NANO))))
+
+
+def test_norms_and_biases_of_the_text_tower_are_not_decayed() -> None:
+    config = WordsConfig(("red",), width=8, depth=1, num_heads=2)
+    module = models.build(replace(SAM2_1_HIERA_NANO, text_dim=8, words=config))
+    tower = [p for p in flatten(models.abstract_params(module)) if p.startswith("text_encoder/")]
+    decayed = {path for path in tower if is_decayed(path)}
+    assert decayed == {path for path in tower if path.endswith(("/kernel", "_embedding"))}
+    assert (len(tower), len(decayed)) == (20, 8)  # six matrices and two tables
 
 
 def test_rates_of_base_plus_are_the_official_ones() -> None:

@@ -48,6 +48,13 @@ batch = Batch(
 sent = placement.to_devices(meshes[3], batch)
 for x, y in zip(jax.tree.leaves(shapes), jax.tree.leaves(sent), strict=True):
     assert (x.shape, x.dtype, x.sharding) == (y.shape, y.dtype, y.sharding)
+shapes = placement.batch_shapes(meshes[3], stream, 8, phrase=5)
+tokens, named = np.zeros((12, 5), np.int32), np.zeros(12, bool)
+named = Batch(batch.images, batch.masks, batch.valid, tokens=tokens, named=named)
+sent = placement.to_devices(meshes[3], named)
+assert sent.tokens.shape == (12, 5) and len(sent.tokens.sharding.device_set) == 4
+for x, y in zip(jax.tree.leaves(shapes), jax.tree.leaves(sent), strict=True):
+    assert (x.shape, x.dtype, x.sharding) == (y.shape, y.dtype, y.sharding)
 print("all equal")
 """
 

@@ -8,10 +8,11 @@ import jax
 import pytest
 
 import configs
+from sam_jax.config import Config
 from sam_jax.models import abstract_params, build
-from sam_jax.presets import preset
 from train.config import Recipe
 from train.optimizer import make_optimizer
+from train.start import model_config
 from train.trainable import split
 
 NAMES = [module.name for module in pkgutil.iter_modules(configs.__path__)]
@@ -22,20 +23,20 @@ def _recipe(name: str) -> Recipe:
 
 
 @cache
-def _shapes(model: str) -> dict:
-    return abstract_params(build(preset(model)))
+def _shapes(config: Config) -> dict:
+    return abstract_params(build(config))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_has_something_to_train(name: str) -> None:
     recipe = _recipe(name)
-    config = preset(recipe.model)
+    config = model_config(recipe)
 
     def begin(params: dict) -> tuple:
         trained, fixed = split(params, recipe, jax.random.key(0))
         return trained, fixed, make_optimizer(recipe, config, trained).init(trained)
 
-    trained, fixed, _ = jax.eval_shape(begin, _shapes(recipe.model))
+    trained, fixed, _ = jax.eval_shape(begin, _shapes(config))
     assert trained
     assert not trained.keys() & fixed.keys()
 

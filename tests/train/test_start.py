@@ -16,7 +16,7 @@ from sam_jax import models
 from sam_jax.checkpoint import native, torch_file
 from sam_jax.checkpoint.names import to_official
 from sam_jax.checkpoint.strict import flatten
-from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
+from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config, WordsConfig
 from train import start
 from train.config import Recipe, Source, Stream
 
@@ -101,6 +101,29 @@ def test_weights_of_a_model(tmp_path: Path, module: nn.Module, params: Flat) -> 
     assert description == f"weights of {path}"
     for name, x in params.items():
         np.testing.assert_array_equal(found[name], x, err_msg=name)
+
+
+def test_a_model_without_text_begins_one_with_it(
+    tmp_path: Path, params: Flat, random_params: Callable[..., Any], monkeypatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    native.write(path, CONFIG, params)
+    words = WordsConfig(("red",), width=8, depth=1, num_heads=2)
+    larger = models.build(dataclasses.replace(CONFIG, text_dim=8, words=words))
+    drawn = jax.tree.map(jnp.array, random_params(larger))
+    monkeypatch.setattr(start, "init_params", lambda *_: jax.tree.map(jnp.copy, drawn))
+    found, description = begin(path, larger)
+    assert description == f"weights of {path}; random: all that reads text"
+    added = found.keys() - params.keys()
+    assert {name.split("/")[0] for name in added} == {"prompt_encoder", "text_encoder"}
+    for name, x in params.items():
+        np.testing.assert_array_equal(found[name], x, err_msg=name)
+    # A phrase becomes a token as large as that of a click.
+    assert found["prompt_encoder/text_projection/kernel"].std() == pytest.approx(1, abs=1e-5)
+    # Not the other way round: a model with text has no place for it in one without.
+    native.write(path, larger.config, found)
+    with pytest.raises(ValueError, match="text_dim is 8, not 0"):
+        begin(path, models.build(CONFIG))
 
 
 def test_weights_of_another_model(tmp_path: Path, module: nn.Module, params: Flat) -> None:

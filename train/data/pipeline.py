@@ -18,6 +18,8 @@ from absl import flags
 
 from train.config import Recipe, Stream
 from train.data.augment import augment
+from train.data.embeddings import Embedded, read_about
+from train.data.naming import Naming
 from train.data.sampling import sample_clip
 from train.data.sources import open_source
 from train.data.video import BadSource, BrokenSample, Video
@@ -27,7 +29,7 @@ _MOST_BROKEN = 100  # samples in a row
 _THREADS = 4  # where no processes help
 _LONGEST_PROBLEM = 800  # characters: short lines are written in one piece by several processes
 
-_Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Arrays = dict[str, np.ndarray]
 
 
 class Loader(Iterator[Batch]):
@@ -41,9 +43,9 @@ class Loader(Iterator[Batch]):
     def __next__(self) -> Batch:
         if self._iterator is None:
             self._iterator = iter(self._ahead())
-        images, masks, valid = next(self._iterator)
+        arrays = next(self._iterator)
         self._step += 1
-        return Batch(images=images, masks=masks, valid=valid)
+        return Batch(**arrays)
 
     def get_state(self) -> dict[str, int]:
         """What `set_state` goes on from; JSON can hold it."""
@@ -118,12 +120,31 @@ def make_loader(
                 f"a batch of {stream.batch} clips cannot be divided among {process_count} processes"
             )
         videos = open_source(stream.source, frames=stream.frames, size=size)
-        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped, keep_aspect)
+        naming = _naming(recipe, stream)
+        prepare = Prepare(videos, stream, size, (recipe.seed, number), skipped, keep_aspect, naming)
         parts.append((_batches(prepare, process_index, process_count), share))
     if len(parts) == 1:
         return Loader(parts[0][0], recipe.workers, skipped)
     datasets, shares = zip(*parts, strict=True)
     return Loader(grain.MapDataset.mix(datasets, shares), recipe.workers, skipped)
+
+
+def _naming(recipe: Recipe, stream: Stream) -> "Naming | Embedded | None":
+    """What gives objects a text, if anything.
+
+    Raises:
+      BadSource: the folder of embeddings is none, or of another width.
+    """
+    if not stream.prompts.text_share:
+        return None
+    if recipe.words is not None:
+        return Naming(recipe.words)
+    folder = Path(recipe.embeddings)
+    if (width := read_about(folder).width) != recipe.text_dim:
+        raise BadSource(
+            f"{folder} holds embeddings {width} wide, and text_dim is {recipe.text_dim}"
+        )
+    return Embedded(folder, width)
 
 
 def _batches(prepare: "Prepare", process_index: int, process_count: int) -> grain.MapDataset:
@@ -146,6 +167,7 @@ class Prepare:
       seed: of the run and the stream; with a clip's position in the stream it decides everything.
       skipped: file to which broken samples are added.
       keep_aspect: see `augment`.
+      naming: what gives objects a text; None: they have none.
     """
 
     videos: Sequence[Video]
@@ -154,20 +176,23 @@ class Prepare:
     seed: tuple[int, int]
     skipped: Path
     keep_aspect: bool = False
+    naming: Naming | Embedded | None = None
 
     def __call__(self, items: Sequence[tuple[int, int]]) -> _Arrays:
         """A batch as the arrays of `Batch`, from (position in the stream, number of the video)."""
-        b, t, o, s = len(items), self.stream.frames, self.stream.objects, self.size
-        images = np.zeros((t, b, s, s, 3), np.uint8)
-        masks = np.zeros((t, b, o, s, s), bool)
-        for i, (position, number) in enumerate(items):
-            images[:, i], found = self.clip(int(position), int(number))
-            masks[:, i, : found.shape[1]] = found
-        masks = masks.reshape(t, b * o, s, s)
-        return images, masks, masks[0].any((1, 2))
+        clips = [self.clip(int(position), int(number)) for position, number in items]
+        batch = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+        for name, x in batch.items():
+            if name in ("images", "masks"):  # time goes first
+                batch[name] = x = x.swapaxes(0, 1)
+            if name != "images":  # the objects of all clips in one row
+                axis = 1 if name == "masks" else 0
+                batch[name] = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+        return batch
 
-    def clip(self, position: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images [t s s 3] and masks [t o s s] of a video, or of another if it is broken."""
+    def clip(self, position: int, number: int) -> _Arrays:
+        """Images [t s s 3], masks [t o s s], valid [o] and what `naming` gives, of a video; or of
+        another if it is broken."""
         rng = np.random.default_rng((*self.seed, position))
         for _ in range(_MOST_BROKEN):
             name = f"number {number}"
@@ -185,9 +210,9 @@ class Prepare:
             f" trained on; the last: {last}. All are listed in {self.skipped}"
         )
 
-    def _changed(self, video: Video, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _changed(self, video: Video, rng: np.random.Generator) -> _Arrays:
         clip = sample_clip(video, self.stream, rng)
-        images, masks = augment(
+        images, found = augment(
             clip.images,
             clip.masks,
             size=self.size,
@@ -195,10 +220,20 @@ class Prepare:
             rng=rng,
             keep_aspect=self.keep_aspect,
         )
-        left = masks[0].any((1, 2))
+        left = found[0].any((1, 2))
         if not left.any():
             raise BrokenSample(f"{clip.name}: the objects are too small at {self.size} pixels")
-        return images, masks[:, left]
+        room = self.stream.objects
+        masks = np.zeros((len(images), room, self.size, self.size), bool)
+        masks[:, : left.sum()] = found[:, left]
+        valid = np.arange(room) < left.sum()
+        if self.naming is None:
+            return {"images": images, "masks": masks, "valid": valid}
+        ids = np.array(clip.ids)[left].tolist()
+        named, absent = self.naming(video, clip.first, ids, room, rng)  # ty: ignore
+        if absent:
+            masks[:, -1], valid[-1] = False, True
+        return {"images": images, "masks": masks, "valid": valid, **named}
 
     def _note(self, name: str, error: BrokenSample) -> None:
         source = f"{self.stream.source.kind} {self.stream.source.root}".strip()

@@ -21,11 +21,15 @@ class Clip:
     name: of the video and its first frame, for messages.
     images: RGB.
     masks: of objects that are in the first frame; at least one.
+    ids: of these objects.
+    first: number of the first frame.
     """
 
     name: str
     images: UInt8[np.ndarray, "t h w 3"]
     masks: Bool[np.ndarray, "t o h w"]
+    ids: Sequence[int]
+    first: int
 
 
 def sample_clip(video: Video, stream: Stream, rng: np.random.Generator) -> Clip:
@@ -96,7 +100,7 @@ def _load(video: Video, times: Sequence[int], chosen: Mapping[int, np.ndarray]) 
                     f" {mask.shape[1]} x {mask.shape[0]} pixels, the picture {hw[1]} x {hw[0]}"
                 )
             masks[i, j] = mask
-    return Clip(name, np.stack(images), masks)
+    return Clip(name, np.stack(images), masks, list(chosen), times[0])
 
 
 def _annotation(video: Video, t: int) -> Mapping[int, np.ndarray]:

@@ -4,6 +4,7 @@ MODEL is whatever `sam_jax.load` takes: a name such as sam2.1-hiera-tiny, or a f
 
 PROTOCOL is one of
   clicks        single pictures: IoU after 1, 3 and 5 simulated clicks, and with a box
+  text          synthetic pictures: IoU of what a phrase finds, alone and with a click
   vos           videos: objects are shown on the first frame and tracked: J&F
   interactive   videos: objects are shown by clicks, and frames corrected by more: J&F by round
 
@@ -39,8 +40,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from sam_jax.clip import load_clip
 from sam_jax.files import check_output_dir, replacing
 from sam_jax.load import load
+from sam_jax.models.prompt_encoder import NO_TEXT
 from sam_jax.types import Model
 from train.config import Source
 from train.data.video import Video
@@ -49,6 +52,7 @@ from train.evaluate.folders import score_folders
 from train.evaluate.held_out import held_out, overlapping, require_some
 from train.evaluate.interactive import InteractiveOptions
 from train.evaluate.protocols import Results
+from train.evaluate.text import TextOptions
 from train.evaluate.vos import VosOptions
 
 
@@ -81,6 +85,34 @@ class Clicks(Data):
 
     def run(self, model: Model, videos: Iterable[Video]) -> Results:
         return protocols.run_clicks(model, videos, objects=self.objects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Data, TextOptions):
+    """From phrases to masks, in scenes of the synthetic world that training never saw.
+
+    Attributes:
+      frames: scenes are pictures.
+      objects: of a picture, at most; 0: all.
+      text_encoder: folder of the CLIP that the model was trained with; nothing: its own.
+    """
+
+    frames: int = 1
+    objects: int = 0
+    text_encoder: str = ""
+
+    def run(self, model: Model, videos: Iterable[Video]) -> Results:
+        if self.source.kind != "synthetic":
+            raise ValueError(f"the source {self.source.kind} has no phrases; synthetic has")
+        if not model.config.text_dim:
+            raise ValueError(f"{model.config.name} {NO_TEXT}")
+        if not self.text_encoder and model.config.words is None:
+            raise ValueError(
+                f"{model.config.name} has no text encoder of its own: --text-encoder FOLDER is the "
+                "CLIP that it was trained with"
+            )
+        encoder = load_clip(self.text_encoder).embed_text if self.text_encoder else None
+        return protocols.run_text(model, videos, self, objects=self.objects, text_encoder=encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +160,7 @@ class FolderScore:
     output: str = ""
 
 
-PROTOCOLS = {"clicks": Clicks, "vos": Vos, "interactive": Interactive}
+PROTOCOLS = {"clicks": Clicks, "text": Text, "vos": Vos, "interactive": Interactive}
 _PROG = "python -m train.evaluate"
 
 

@@ -12,8 +12,10 @@ from sam_jax.types import Model
 from train.config import Evaluation, Source
 from train.data.sources import open_source
 from train.data.video import Video
-from train.evaluate.protocols import Results, run_clicks, run_vos
+from train.evaluate.protocols import Results, run_clicks, run_text, run_vos
+from train.evaluate.text import TextOptions
 from train.evaluate.vos import VosOptions
+from train.world.phrases import Words
 
 SPLIT = "test"
 SYNTHETIC_SAMPLES = 200  # the synthetic world has no end
@@ -21,7 +23,8 @@ SYNTHETIC_FRAMES = 16
 
 
 def evaluate(model: Model, evaluation: Evaluation) -> dict[str, float]:
-    """Click mIoU on pictures, J&F and object scores of clips shown by their first mask; 0..1.
+    """Click mIoU on pictures, J&F and object scores of clips shown by their first mask; 0..1. Of
+    models with a text tower also what phrases find, in synthetic pictures.
 
     Raises:
       ValueError: a source cannot be opened, or nothing in it could be measured.
@@ -33,6 +36,10 @@ def evaluate(model: Model, evaluation: Evaluation) -> dict[str, float]:
         found = run_clicks(model, videos, objects=objects)
         require_some(found, evaluation.images)
         scores |= {f"images/{name}": value for name, value in found.scores.items()}
+        if model.config.words is not None and evaluation.images.kind == "synthetic":
+            found = run_text(model, videos, TextOptions(), objects=objects)
+            require_some(found, evaluation.images)
+            scores |= {f"text/{name}": value for name, value in found.scores.items()}
     if evaluation.videos is not None:
         videos = held_out(
             evaluation.videos, size, samples=evaluation.samples, frames=evaluation.frames
@@ -130,3 +137,7 @@ class Excerpt:
 
     def masks(self, t: int) -> Mapping[int, Bool[np.ndarray, "h w"]] | None:
         return self.video.masks(self.order[t])
+
+    def words(self, t: int) -> Mapping[int, Words]:
+        """Of synthetic scenes: what can be said of the objects, by id."""
+        return self.video.words(self.order[t])  # ty: ignore

@@ -1,6 +1,7 @@
 """The protocols over many videos: numbers by name, who was skipped, and why."""
 
 import math
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sam_jax.predictors.image import ImagePredictor
+from sam_jax.predictors.text import TextEncoder
 from sam_jax.types import Model
 from train.data.video import BrokenSample, Video
 from train.evaluate.clicks import click_picture, first_objects
@@ -18,8 +20,11 @@ from train.evaluate.interactive import (
     interactive_predictor,
     interactive_video,
 )
-from train.evaluate.jf import Score, mean_score
+from train.evaluate.jf import Score, mean_score, region
+from train.evaluate.text import TextOptions, ask_by_text, most_salient, rows_of, score_of
+from train.evaluate.tracking import masks_of, some_objects
 from train.evaluate.vos import Presence, VosOptions, vos_predictor, vos_video
+from train.world.asking import absent_phrase, plain_phrase
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,44 @@ def run_clicks(model: Model, videos: Iterable[Video], *, objects: int = 0) -> Re
             found = {f"mIoU, {kind}": values[k] for kind, values in ious.items()}
             rows.append({"video": video.name, "object": i, **found})
     return Results(_means(rows), rows, skipped)
+
+
+def run_text(
+    model: Model,
+    videos: Iterable[Video],
+    options: TextOptions,
+    *,
+    objects: int = 0,
+    text_encoder: TextEncoder | None = None,
+) -> Results:
+    """From phrases to masks, on the first frame of synthetic scenes.
+
+    Args:
+      objects: of a picture, at most; 0: all.
+      text_encoder: the model's own, if None.
+    """
+    predictor = ImagePredictor(model, text_encoder=text_encoder)
+    rows, false = [], []
+    for video in videos:
+        words = video.words(0)  # ty: ignore
+        masks = masks_of(video, 0)
+        phrases = {i: phrase for i in words if (phrase := plain_phrase(words, i)) is not None}
+        predictor.set_image(video.image(0))
+        salient = most_salient(predictor)
+        for i in some_objects(phrases, objects, video.name):
+            values = ask_by_text(predictor, phrases[i], masks[i])
+            values["most salient"] = region(salient, masks[i])
+            about = {"video": video.name, "object": i, "phrase": phrases[i]}
+            unseen = words[i].held_out
+            rows.append(about | rows_of(values, unseen=unseen, threshold=options.threshold))
+        rng = np.random.default_rng(zlib.crc32(video.name.encode()))
+        for _ in range(options.absent):
+            if (phrase := absent_phrase(words, rng, held_out=True)) is not None:
+                false.append(score_of(predictor, phrase) >= options.threshold)
+    scores = _means(rows)
+    if false:
+        scores["masks for phrases of what is not there"] = float(np.mean(false))
+    return Results(scores, rows)
 
 
 def run_vos(
@@ -117,7 +160,7 @@ def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     columns: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, value in row.items():
-            if name not in ("video", "object"):
+            if name not in ("video", "object", "phrase"):
                 columns[name].append(value)
     return {name: float(np.mean(values)) for name, values in columns.items()}
 

@@ -113,6 +113,8 @@ def wire(rng: np.random.Generator) -> Outline:
 # What the outlines of one name look like, where that does not depend on the numbers drawn.
 _NAMES = {"blob": "blob", "ring": "ring", "arc": "arc", "stick": "stick", "vessel": "bowl"}
 _NAMES |= {"ear": "cone", "limb": "bar", "wire": "wire"}
+SHAPE_NAMES = (*_NAMES.values(), "circle", "ellipse", "triangle", "polygon", "star", "square")
+SHAPE_NAMES += ("rectangle", "rounded box", "diamond")  # all that `shape_name` gives
 _ROUND = 0.8  # shorter side / longer side, from which on an ellipse is a circle
 
 

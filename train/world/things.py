@@ -47,6 +47,12 @@ class Thing:
     name: str = ""
 
 
+def _names(thing: Thing) -> list[str]:
+    """Of a thing and all its parts."""
+    below = [name for part in thing.parts for name in _names(part)]
+    return [thing.name, *below] if thing.name else below
+
+
 _COFFEE = Thing("ellipse", (0, 0.12), (0.8, 0.75), like=0.2, name="coffee")
 _OPENING = Thing("ellipse", (0, 0.05), (0.9, 0.87), like=0.6, parts=(_COFFEE,), name="inside")
 _CUP = Thing(
@@ -257,6 +263,7 @@ _BLADES = tuple(
 _MILL = Thing("ellipse", size=(0.2, 0.2), parts=_BLADES, name="windmill")
 RIGID = (_CUP, _PLATE, _FLOWER, _CAR, _CAT)
 ARTICULATED = (_PERSON, _DOG, _ROBOT, _MILL)
+NAMES = tuple(dict.fromkeys(name for thing in (*RIGID, *ARTICULATED) for name in _names(thing)))
 _CHANCE = {"ellipse": 3, "blob": 4, "box": 3, "polygon": 2, "star": 0.7, "ring": 1, "arc": 1}
 _CHANCE |= {"stick": 2.5, "vessel": 1, "ear": 0.5, "limb": 0.8, "wire": 1.2}
 

@@ -81,7 +81,7 @@ def test_protocols_run_on_the_synthetic_world(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["small"], "'' is no protocol; there are clicks, vos, interactive"),
+        (["small"], "'' is no protocol; there are clicks, text, vos, interactive"),
         (["small", "voss"], "Did you mean vos"),
         (["score", "--truth", "nowhere", "--predictions", "."], "nowhere is missing"),
         (["nosuchmodel", "vos"], "nosuchmodel"),

@@ -1,0 +1,63 @@
+"""What scenes are asked with is in the vocabulary, and means what it should."""
+
+import numpy as np
+import pytest
+
+from train.data.synthetic import Synthetic
+from train.world.asking import NOUNS, VOCABULARY, absent_phrase, phrase_of
+from train.world.phrases import Words, shortest
+
+Described = list[dict[int, Words]]
+
+
+@pytest.fixture(scope="module")
+def described() -> Described:
+    return [Synthetic("train", 1, 128)[i].words(0) for i in range(40)]
+
+
+def test_every_word_is_known(described: Described) -> None:
+    for words in described:
+        for w in words.values():
+            assert w.noun in NOUNS
+            assert set(w.full.split()) <= set(VOCABULARY) and len(w.full.split()) <= 14
+    assert len(set(VOCABULARY)) == len(VOCABULARY) < 120
+
+
+def test_phrases_single_out(described: Described) -> None:
+    rng, counts = np.random.default_rng(0), {"shortest": 0, "longer": 0}
+    for words in described:
+        for layer, own in words.items():
+            phrase, least = phrase_of(words, layer, rng), shortest(words, layer)
+            assert (phrase is None) == (least is None)
+            if phrase is None or least is None:
+                continue
+            counts["shortest" if phrase == least else "longer"] += 1
+            details = next(d for d in own.said() if own.phrase(*d) == phrase)
+            others = [w for i, w in words.items() if i != layer]
+            assert not any(own.fits(other, details) for other in others)
+    assert min(counts.values()) > 0.25 * sum(counts.values())
+
+
+def test_what_is_absent_fits_nothing(described: Described) -> None:
+    rng, found, held_out = np.random.default_rng(0), set(), 0
+    for words in described:
+        for _ in range(10):
+            phrase = absent_phrase(words, rng, held_out=False)
+            anything = absent_phrase(words, rng, held_out=True)
+            assert phrase is not None and anything is not None
+            found.add(phrase)
+            for w in words.values():
+                assert phrase not in {w.phrase(*details) for details in w.said()}
+            held_out += _is_held_out(anything)
+            assert not _is_held_out(phrase)
+    assert len(found) > 150 and held_out > 10
+    assert absent_phrase({1: _words("blob")}, np.random.default_rng(1), held_out=True) != "blob"
+
+
+def _words(noun: str, colour: str = "") -> Words:
+    return Words(noun, noun, colour, "", "", "", "")
+
+
+def _is_held_out(phrase: str) -> bool:
+    colour, _, noun = phrase.partition(" ")
+    return bool(noun) and _words(noun, colour).held_out

@@ -1,0 +1,69 @@
+"""Which phrases a synthetic scene is asked with: of its objects, and of what it does not show."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from train.world.colours import COLOURS
+from train.world.outlines import SHAPE_NAMES
+from train.world.phrases import Words
+from train.world.things import NAMES
+
+NOUNS = tuple(sorted({*NAMES, *SHAPE_NAMES}))
+_OTHERS = "large small plain striped checked at on in of the top bottom left right middle"
+VOCABULARY = tuple(
+    sorted({word for phrase in (*NOUNS, *COLOURS, _OTHERS) for word in phrase.split()})
+)
+_SHORTEST = 0.5  # how often nothing is said that need not be
+_TRIES = 20  # to name something that is not there
+
+
+def phrase_of(words: Mapping[int, Words], layer: int, rng: np.random.Generator) -> str | None:
+    """A phrase that means one object of a scene: the shortest, or any that says more.
+
+    None if there is none.
+    """
+    own = words[layer]
+    others = [other for number, other in words.items() if number != layer]
+    clear = [d for d in own.said() if not any(own.fits(other, d) for other in others)]
+    if not clear:
+        return None
+    chosen = 0 if rng.random() < _SHORTEST else int(rng.integers(len(clear)))
+    return own.phrase(*clear[chosen])
+
+
+def plain_phrase(words: Mapping[int, Words], layer: int) -> str | None:
+    """The phrase that an object is asked for with where a model is measured: the shortest one that
+    means it alone and says its colour, if it has one. None if there is none."""
+    own = words[layer]
+    others = [other for number, other in words.items() if number != layer]
+    for details in own.said():
+        needed = not own.colour or "colour" in details
+        if needed and not any(own.fits(other, details) for other in others):
+            return own.phrase(*details)
+    return None
+
+
+def absent_phrase(
+    words: Mapping[int, Words], rng: np.random.Generator, *, held_out: bool
+) -> str | None:
+    """A phrase that fits no object of a scene, though the next best: a noun or a colour is another.
+
+    It may fit something too small to be asked for. None if none was found.
+
+    Args:
+      held_out: pairs of colour and noun may be held-out ones.
+    """
+    present = list(words.values())
+    for _ in range(_TRIES):
+        near = present[rng.integers(len(present))]
+        if rng.random() < 0.5:
+            noun = NOUNS[rng.integers(len(NOUNS))]
+            near = replace(near, noun=noun, shape=noun)
+        else:
+            near = replace(near, colour=COLOURS[rng.integers(len(COLOURS))])
+        details = ("colour",) if near.colour else ()
+        if (held_out or not near.held_out) and not any(near.fits(w, details) for w in present):
+            return near.phrase(*details)
+    return None
