@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from configs.nano_images import config as nano_images
 from sam_jax.config import WordsConfig
-from train.config import Augment, Evaluation, LossWeights, Prompting, Source, Stream
+from train.config import UNCHANGED, Evaluation, LossWeights, Prompting, Source, Stream
 from train.world.asking import VOCABULARY
 
 _WORLD = Source(kind="synthetic")
@@ -37,18 +37,7 @@ config = replace(
         prompts=Prompting(
             point_share=1, box_share=0.35, corrections=1, from_truth=0.3, text_share=0.6
         ),
-        augment=Augment(
-            flip=0,
-            rotation=0,
-            shear=0,
-            brightness=0,
-            contrast=0,
-            saturation=0,
-            frame_brightness=0,
-            frame_contrast=0,
-            frame_saturation=0,
-            grey=0,
-        ),
+        augment=UNCHANGED,
     ),
     losses=LossWeights(stride=4, object=4.0),  # what is not there was never asked for before
     optimizer=replace(nano_images.optimizer, learning_rate=4e-4, warmup=200),

@@ -12,7 +12,7 @@ Upstream:  the paper, appendix A (arXiv 2304.02643); no code of it was published
            --images.batch 128 --optimizer.layer-decay 0.6 --drop-path 0.6
 """
 
-from train.config import Augment, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
+from train.config import UNCHANGED, LossWeights, Optimizer, Prompting, Recipe, Source, Stream
 
 config = Recipe(
     model="sam-vit-huge",
@@ -26,18 +26,7 @@ config = Recipe(
         objects=64,
         # 11 answers: to the first prompt, to 8 clicks, and 2 to the last mask alone.
         prompts=Prompting(point_share=1, box_share=0.5, corrections=8, mask_only=2, from_truth=0),
-        augment=Augment(
-            flip=0,
-            rotation=0,
-            shear=0,
-            brightness=0,
-            contrast=0,
-            saturation=0,
-            frame_brightness=0,
-            frame_contrast=0,
-            frame_saturation=0,
-            grey=0,
-        ),
+        augment=UNCHANGED,
         largest=0.9,
     ),
     losses=LossWeights(mask=20, dice=1, iou=1, iou_error="mse"),

@@ -9,7 +9,9 @@ Result:    not run here.
 Upstream:  the paper, appendix D.1 (arXiv 2408.00714); no code of it was published.
 """
 
-from train.config import Augment, Optimizer, Prompting, Recipe, Source, Stream
+from dataclasses import replace
+
+from train.config import UNCHANGED, Optimizer, Prompting, Recipe, Source, Stream
 
 config = Recipe(
     model="sam2.1-hiera-base-plus",
@@ -22,17 +24,7 @@ config = Recipe(
         frames=1,
         objects=64,
         prompts=Prompting(point_share=1, corrections=7),
-        augment=Augment(
-            rotation=0,
-            shear=0,
-            brightness=0,
-            contrast=0,
-            saturation=0,
-            frame_brightness=0,
-            frame_contrast=0,
-            frame_saturation=0,
-            grey=0,
-        ),
+        augment=replace(UNCHANGED, flip=0.5),
         largest=0.9,
     ),
     optimizer=Optimizer(

@@ -60,6 +60,20 @@ class Augment:
     mosaic: float = 0.0
 
 
+UNCHANGED = Augment(
+    flip=0,
+    rotation=0,
+    shear=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    frame_brightness=0,
+    frame_contrast=0,
+    frame_saturation=0,
+    grey=0,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompting:
     """The simulated user. Upstream: the `*_for_train` arguments of SAM2Train.
