@@ -241,7 +241,7 @@ def _run(args: list[str]) -> int:
         return track(command)
     from sam_jax.cli.segment import segment
 
-    return 2 if segment(command) else 0
+    return segment(command)
 
 
 def say(line: str, *, error: bool = False) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sam_jax.cli import Track
 from sam_jax.cli.compilation_cache import enable_compilation_cache
-from sam_jax.cli.through_video import Signals, carry_out
+from sam_jax.cli.signals import Signals
+from sam_jax.cli.through_video import carry_out
 from sam_jax.cli.track_output import Output, drawn, plan_output
 from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
 from sam_jax.cli.track_run import Route, Run
