@@ -146,6 +146,7 @@ def test_dropped_masks_are_one_line(photo, capsys) -> None:
         (["b.png"], "no such file: b.png"),
         (["a.png", "--point-grid", "p.npy"], "no such file: p.npy"),
         (["a.png", "--points-per-side", "0"], "points_per_side must be a whole number from 1 on"),
+        (["a.png", "--points-per-side", "100000"], "points_per_side must be at most 1024"),
         (["a.png", "--pred-iou-thresh", "88"], "pred_iou_thresh must lie in 0..1, got 88"),
         (["a.png", "--point-grid", "text.txt"], "points text.txt cannot be read"),
         (["a.png", "--point-grid", "far.txt"], "point_grids[0] must lie in 0..1"),
