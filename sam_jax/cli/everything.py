@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,31 @@ def everything(args: Everything) -> int:
         from sam_jax.cli.everything_video import everything_video
 
         return everything_video(videos[0], args, options)
-    if args.format is not None:
-        raise ValueError(f"--format {args.format} is for a video: of pictures, --png adds PNGs")
+    _check_picture_options(args)
     return _pictures(args, options)
 
 
 def _is_video(path: Path) -> bool:
     """A folder, or something with the name of a video."""
     return path.is_dir() or path.suffix.lower() in _VIDEOS
+
+
+def _check_picture_options(args: Everything) -> None:
+    """Raises ValueError for what only a video has."""
+    if args.format is not None:
+        raise ValueError(f"--format {args.format} is for a video: of pictures, --png adds PNGs")
+    if args.output.suffix.lower() in (".mp4", ".json"):
+        raise ValueError(
+            f"--output {args.output} is for a video: of pictures it is a folder, such as"
+            f" {args.output.with_suffix('')}"
+        )
+    defaults = {field.name: field.default for field in fields(args)}
+    for name in ("every", "max_objects", "retire_after"):
+        if (value := getattr(args, name)) != defaults[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} {value} is for a video, and {args.images[0]} is a"
+                " picture"
+            )
 
 
 def _pictures(args: Everything, options: Any) -> int:
