@@ -56,6 +56,12 @@ def test_typing_mistakes_get_a_suggestion(capsys):
     assert "rle" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("args", [("--points-per-side", "1.5"), ("--point-per-side", "1")])
+def test_mistakes_name_the_help_of_the_command(args, capsys):
+    assert exit_code("everything", "a.png", *args) == 2
+    assert "sam-jax everything --help" in capsys.readouterr().err
+
+
 def test_help_does_not_import_jax():
     """The package's own __init__ is left out here: what it imports is not this command's doing."""
     program = f"""
