@@ -55,9 +55,9 @@ def track(args: Track) -> int:
         route = plan_route(args, prompts, count)
         for _, number, path in prompts.masks():
             read_mask_picture(path, (video.height, video.width), number=number)
-        if args.model in PRESETS or args.model in ALIASES:
-            from sam_jax.video import require_memory
+        from sam_jax.video import require_memory
 
+        if args.model in PRESETS or args.model in ALIASES:
             require_memory(preset(args.model))  # before a download
         with output_dir(plan.folder):
             plan.check_writable()
@@ -67,6 +67,7 @@ def track(args: Track) -> int:
             from sam_jax.load import load
 
             model = load(args.model)
+            require_memory(model.config)
             fps = max(video.fps / args.every, _LOWEST_FPS) if video.fps else None
             output = Output(plan, partial(drawn, prompts), fps=fps, count=count, every=args.every)
             run = Run(model, video, prompts, route, output, lambda: signals.asked)
