@@ -144,8 +144,9 @@ def test_models_lists_names_sizes_and_places(monkeypatch, capsys):
     assert main(["models"]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title.split() == ["MODEL", "PARAMETERS", "INPUT", "WEIGHTS"]
-    nano, tiny, base = (line.split(maxsplit=6) for line in lines)
+    nano, tiny = (line.split(maxsplit=6) for line in lines[:2])
     assert nano == ["sam2.1-hiera-nano", "4.0", "M", "256", "x", "256", "/here/x.safetensors"]
     assert tiny[:6] == ["sam2.1-hiera-tiny", "39.0", "M", "1024", "x", "1024"]
     assert "facebook/sam2.1-hiera-tiny" in tiny[6]
-    assert base[:6] == ["sam-vit-base", "93.7", "M", "1024", "x", "1024"]
+    words = lines[2].split()
+    assert words[:7] == ["sam-vit-base", "(sam-vit-b)", "93.7", "M", "1024", "x", "1024"]
