@@ -79,7 +79,7 @@ def convert(arguments: Arguments) -> str:
         raise CheckpointError(f"--half is for native files, and {output} would be {target}")
     given = None
     if arguments.config is not None:
-        given = config_json.from_json(arguments.config.read_text("utf-8"))
+        given = _read_config(arguments.config)
     found = detect.read(locate(arguments.source), config=given)
     params = strict.flatten(strict.merge(_expected(found.config), found.params, arguments.source))
     if arguments.half:
@@ -94,6 +94,15 @@ def convert(arguments: Arguments) -> str:
         f"{count:,} parameters -> {output}: {target}"
         + (f"\nnote: transformers cannot build this model: {obstacle}" if obstacle else "")
     )
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        return config_json.from_json(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"--config {path} is no JSON file: it is not text") from error
+    except ValueError as error:
+        raise CheckpointError(f"--config {path}: {error}") from error
 
 
 def _target(output: Path) -> Target:

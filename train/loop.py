@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
-from sam_jax.files import check_output_dir
+from sam_jax.files import output_dir
 from sam_jax.models import build, init_params
 from sam_jax.sharding import make_mesh
 from sam_jax.types import Model
@@ -63,9 +63,9 @@ def run(recipe: Recipe, console: Console) -> None:
       NotFinite: the loss of a step is not finite; the last checkpoint is from before it.
       ValueError: the recipe does not fit the machine, the data, the weights or the folder.
     """
-    folder = check_output_dir(recipe.folder)
+    folder = Path(recipe.folder)
     with Stop() as stop:
-        with _alone_in(folder):
+        with output_dir(folder), _alone_in(folder), output_dir(folder / "checkpoints"):
             _run(recipe, folder, console, stop)
         stop.leave()
 
@@ -88,7 +88,7 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    checkpoints = Checkpoints(check_output_dir(folder / "checkpoints"), keep=recipe.keep)
+    checkpoints = Checkpoints(folder / "checkpoints", keep=recipe.keep)
     try:
         state, start, said = _begin(recipe, module, mesh, checkpoints, loader)
         if jax.process_index() == 0:
@@ -290,7 +290,7 @@ def _row(metrics: Metrics) -> dict[str, float]:
 
 @contextmanager
 def _alone_in(folder: Path) -> Generator[None]:
-    """Two runs in one folder would mix.
+    """Two runs in one folder would mix. If nothing else is in the folder then, the lock goes.
 
     Raises:
       ValueError: another one is under way.
@@ -298,9 +298,14 @@ def _alone_in(folder: Path) -> Generator[None]:
     if jax.process_index():
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    lock = folder / ".lock"
+    with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(f"another run is under way in {folder}: use another folder") from error
-        yield
+        try:
+            yield
+        finally:
+            if list(folder.iterdir()) == [lock]:
+                lock.unlink()

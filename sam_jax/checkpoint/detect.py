@@ -163,7 +163,8 @@ def identify(params: Mapping[str, np.ndarray], source: object = "the checkpoint"
         raise CheckpointError(
             f"{source} is no model known here: it looks like {_words(seen)}. Known are "
             + "; ".join(f"{config.name}: {_words(key)}" for key, config in known.items())
-            + ". For a model of your own, pass its config=..."
+            + ". For a model of your own, pass its config=... in Python; for commands,"
+            " python -m convert FILE OUT.safetensors --config CONFIG.json, and then use OUT"
         )
     projection = params.get("prompt_encoder/text_projection/kernel")
     if projection is None:

@@ -101,12 +101,16 @@ def read_run_folder(folder: str | Path) -> RunFolder:
 def _read_model(folder: Path) -> tuple[Config, float | None]:
     path = folder / MODEL
     if not path.is_file():
-        raise CheckpointError(f"{folder} is not the folder of a training run: it has no {MODEL}")
+        if not is_run_folder(folder):
+            raise CheckpointError(
+                f"{folder} is not the folder of a training run: it has no {MODEL}"
+            )
+        _latest_step(folder)  # without any, the run only began
     try:
         values = json.loads(path.read_text("utf-8"))
         config, lora = config_json.from_json(json.dumps(values["config"])), values["lora"]
         return config, lora and lora["alpha"] / lora["rank"]
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path} does not describe a model: {error!r}") from error
 
 
@@ -118,7 +122,7 @@ def _latest_step(folder: Path) -> int:
     if not steps:
         content = sorted(item.name for item in checkpoints.glob("*"))
         raise CheckpointError(
-            f"{folder} has no finished checkpoint yet: {checkpoints} holds "
+            f"the run {folder} has no finished checkpoint yet: {checkpoints} holds "
             f"{content[:5] or 'nothing'}"
         )
     return max(steps)

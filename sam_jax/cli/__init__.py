@@ -212,20 +212,7 @@ def _run(args: list[str]) -> int:
 
         say(f"sam-jax {version('sam_jax')}")
         return 0
-    # The list of commands has room for a line each, the help of a command for its whole docstring.
-    chosen = args[0] in ("segment", "everything", "track", "models")
-    command = tyro.cli(
-        Annotated[Segment, subcommand("segment", description=None if chosen else _SEGMENT)]
-        | Annotated[
-            Everything, subcommand("everything", description=None if chosen else _EVERYTHING)
-        ]
-        | Annotated[Track, subcommand("track", description=None if chosen else _TRACK)]
-        | Annotated[Models, subcommand("models", description=None if chosen else _MODELS)],
-        prog="sam-jax",
-        description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"
-        " `sam-jax --version` prints the version.",
-        args=args,
-    )
+    command = _parsed(args)
     if isinstance(command, Models):
         from sam_jax.cli.models import run
 
@@ -241,7 +228,24 @@ def _run(args: list[str]) -> int:
         return track(command)
     from sam_jax.cli.segment import segment
 
-    return 2 if segment(command) else 0
+    return segment(command)
+
+
+def _parsed(args: list[str]) -> Segment | Everything | Track | Models:
+    commands = {"segment": Segment, "everything": Everything, "track": Track, "models": Models}
+    if args[0] in commands:  # by itself, so that errors name the help of the command
+        return tyro.cli(commands[args[0]], prog=f"sam-jax {args[0]}", args=args[1:])
+    # The list of commands has room for a line each, the help of a command for its whole docstring.
+    return tyro.cli(
+        Annotated[Segment, subcommand("segment", description=_SEGMENT)]
+        | Annotated[Everything, subcommand("everything", description=_EVERYTHING)]
+        | Annotated[Track, subcommand("track", description=_TRACK)]
+        | Annotated[Models, subcommand("models", description=_MODELS)],
+        prog="sam-jax",
+        description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"
+        " `sam-jax --version` prints the version.",
+        args=args,
+    )
 
 
 def say(line: str, *, error: bool = False) -> None:

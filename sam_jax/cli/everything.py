@@ -2,16 +2,18 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from sam_jax.cli import report, say
+from sam_jax.cli import say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.everything_args import Everything
-from sam_jax.cli.pictures import check_apart, check_files, delete_more_masks, progress, stems
+from sam_jax.cli.pictures import check_apart, check_files, delete_more_masks, one_by_one, stems
+from sam_jax.cli.signals import Signals
 from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import write_coco, write_png
@@ -27,10 +29,11 @@ def everything(args: Everything) -> int:
     A bad picture among several is reported and the others still are done.
 
     Returns:
-      The exit code: 0; 2 if a picture failed; 130 after Ctrl-C in a video.
+      The exit code: 0; 2 if a picture failed; 130 after Ctrl-C or SIGTERM.
 
     Raises:
       ValueError, OSError: bad settings, video, model or output folder, or no pictures.
+      KeyboardInterrupt: Ctrl-C or SIGTERM before the work, or a second time.
     """
     from sam_jax.predictors.generator_options import GeneratorOptions
 
@@ -66,9 +69,8 @@ def everything(args: Everything) -> int:
         from sam_jax.cli.everything_video import everything_video
 
         return everything_video(videos[0], args, options)
-    if args.format is not None:
-        raise ValueError(f"--format {args.format} is for a video: of pictures, --png adds PNGs")
-    return 2 if _pictures(args, options) else 0
+    _check_picture_options(args)
+    return _pictures(args, options)
 
 
 def _is_video(path: Path) -> bool:
@@ -76,13 +78,30 @@ def _is_video(path: Path) -> bool:
     return path.is_dir() or path.suffix.lower() in _VIDEOS
 
 
+def _check_picture_options(args: Everything) -> None:
+    """Raises ValueError for what only a video has."""
+    if args.format is not None:
+        raise ValueError(f"--format {args.format} is for a video: of pictures, --png adds PNGs")
+    if args.output.suffix.lower() in (".mp4", ".json"):
+        raise ValueError(
+            f"--output {args.output} is for a video: of pictures it is a folder, such as"
+            f" {args.output.with_suffix('')}"
+        )
+    defaults = {field.name: field.default for field in fields(args)}
+    for name in ("every", "max_objects", "retire_after"):
+        if (value := getattr(args, name)) != defaults[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} {value} is for a video, and {args.images[0]} is a"
+                " picture"
+            )
+
+
 def _pictures(args: Everything, options: Any) -> int:
-    """Finds the masks of every picture, as `GeneratorOptions` say; returns how many failed."""
+    """Finds the masks of every picture, as `GeneratorOptions` say; returns the exit code."""
     inputs = [*args.images, *args.point_grid]
     plans = dict(zip(stems(args.images), args.images, strict=True))
     check_apart(inputs, [args.output / name for stem in plans for name in _names(stem)])
-    failures = 0
-    with output_dir(args.output):
+    with Signals() as signals, output_dir(args.output):
         if args.cache:
             enable_compilation_cache()
 
@@ -90,13 +109,11 @@ def _pictures(args: Everything, options: Any) -> int:
         from sam_jax.predictors.everything import AutomaticMaskGenerator
 
         generator = AutomaticMaskGenerator(load(args.model), **vars(options))
-        for stem, path in progress(list(plans.items()), "looking"):
-            try:
-                _one(generator, path, args.output / stem, args)
-            except (ValueError, OSError) as error:
-                report(error)
-                failures += 1
-    return failures
+
+        def look(stem: str, path: Path) -> None:
+            _one(generator, path, args.output / stem, args)
+
+        return one_by_one(plans, "looking", look, signals)
 
 
 def _one(generator: Any, path: Path, target: Path, args: Everything) -> None:

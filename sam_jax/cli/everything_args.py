@@ -18,7 +18,9 @@ class Everything:
 
     For a picture truck.jpg, the output folder gets truck.json (COCO: images, annotations with
     run-length codes, one category) and truck_overlay.png (each mask in a colour of its own). Files
-    of the same name are replaced. Of pictures with the same name, the later ones get -2, -3, ...
+    of the same name are replaced; with --png, further PNG masks of an earlier run
+    (truck_mask<number>.png) are deleted. Of pictures with the same name, the later ones get -2,
+    -3, ...
 
     A video is one file, or a folder of numbered JPEG or PNG frames. On frame 0, and every --every
     frames, the grid is clicked where no known object is. What is found there, most of it outside of
@@ -56,7 +58,7 @@ class Everything:
     output: Annotated[Path, arg(metavar="DIR|FILE")] = Path("everything")
     """Folder for the results, created if need be; of a video also a name.mp4 or name.json."""
     png: FlagCreatePairsOff[bool] = False
-    """Of pictures: also one PNG a mask, 255 inside."""
+    """Of pictures: also one PNG a mask, 255 inside; those of an earlier run are deleted."""
     format: Annotated[
         Literal["video", "palette", "png", "npz", "rle"] | None,
         arg(
@@ -69,7 +71,8 @@ class Everything:
     every: Annotated[int, arg(metavar="N")] = 8
     """Of a video: look for new objects on frames 0, N, 2N, ...; all frames are tracked."""
     max_objects: Annotated[int, arg(metavar="N")] = 32
-    """Of a video: track at most so many at once; of more, those that the model is most sure of."""
+    """Of a video: track at most so many at once; of more, those that the model is most sure of.
+    Memory and, on accelerators, time grow with it."""
     retire_after: Annotated[int, arg(metavar="N")] = 16
     """Of a video: give an object up when it has been away for so many frames."""
     points_per_side: Annotated[int, arg(metavar="N")] = 32

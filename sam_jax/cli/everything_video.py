@@ -14,7 +14,8 @@ from sam_jax.cli import say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.everything_args import Everything
 from sam_jax.cli.pictures import check_apart
-from sam_jax.cli.through_video import Signals, carry_out
+from sam_jax.cli.signals import Signals
+from sam_jax.cli.through_video import carry_out
 from sam_jax.cli.track_output import Output, Plan, plan_output
 from sam_jax.cli.track_run import fetched
 from sam_jax.files import check_writable, output_dir, replacing

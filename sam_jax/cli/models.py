@@ -8,9 +8,11 @@ def run() -> None:
     from sam_jax.checkpoint import hub
     from sam_jax.cli import say
     from sam_jax.models import abstract_params, build
-    from sam_jax.presets import PRESETS
+    from sam_jax.presets import ALIASES, PRESETS
 
-    say(f"{'MODEL':24}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
+    also = {name: f"{name} ({alias})" for alias, name in ALIASES.items()}
+
+    say(f"{'MODEL':28}{'PARAMETERS':>12}{'INPUT':>14}   WEIGHTS")
     for name, config in PRESETS.items():
         shapes = abstract_params(build(config))
         parameters = sum(leaf.size for leaf in jax.tree.leaves(shapes))
@@ -21,4 +23,4 @@ def run() -> None:
             if name in hub._SHIPPED_NAMES
             else f"not here; downloaded from {hub.source(name)[0]} on first use"
         )
-        say(f"{name:24}{parameters / 1e6:>10.1f} M{side:>14}   {where}")
+        say(f"{also.get(name, name):28}{parameters / 1e6:>10.1f} M{side:>14}   {where}")

@@ -1,9 +1,13 @@
-"""What the commands that take many pictures share: names of results, progress."""
+"""What the commands that take many pictures share: names of results, progress, Ctrl-C."""
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
+
+from sam_jax.cli import report, say
+from sam_jax.cli.signals import Signals
 
 
 def check_files(inputs: Sequence[Path]) -> None:
@@ -53,7 +57,39 @@ def delete_more_masks(target: Path, count: int, *, keep: Sequence[Path | None]) 
             file.unlink()
 
 
-def progress(items: list[tuple[str, Path]], description: str) -> Iterator[tuple[str, Path]]:
+def one_by_one(
+    plans: dict[str, Path], description: str, work: Callable[[str, Path], None], signals: Signals
+) -> int:
+    """Does the work on every picture, reporting bad ones, until a signal asks to stop.
+
+    Args:
+      plans: pictures by the stems of their results, both of which the work is given.
+      description: for the progress bar.
+      signals: within their own `with`.
+
+    Returns:
+      The exit code: 0; 2 if a picture failed; 130 after Ctrl-C or SIGTERM.
+
+    Raises:
+      KeyboardInterrupt: one came a second time.
+    """
+    failures = 0
+    with signals.patient(), closing(_progress(list(plans.items()), description)) as items:
+        for stem, path in items:
+            if signals.asked:
+                break
+            try:
+                work(stem, path)
+            except (ValueError, OSError) as error:
+                report(error)
+                failures += 1
+    if signals.asked:
+        say("sam-jax: stopped; the pictures until then are complete", error=True)
+        return 130
+    return 2 if failures else 0
+
+
+def _progress(items: list[tuple[str, Path]], description: str) -> Generator[tuple[str, Path]]:
     """The items, under a progress bar on stderr if there are several."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sam_jax.cli import Segment, report, say
+from sam_jax.cli import Segment, say
 from sam_jax.cli.compilation_cache import enable_compilation_cache
-from sam_jax.cli.pictures import check_apart, check_files, delete_more_masks, progress, stems
+from sam_jax.cli.pictures import check_apart, check_files, delete_more_masks, one_by_one, stems
 from sam_jax.cli.prompts import TypedPrompts, parse_prompts
+from sam_jax.cli.signals import Signals
 from sam_jax.cli.text_prompt import check_text, embedding
 from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
@@ -25,10 +26,11 @@ def segment(args: Segment) -> int:
     A bad image among several is reported and the others still are done.
 
     Returns:
-      The number of images that failed.
+      The exit code: 0; 2 if an image failed; 130 after Ctrl-C or SIGTERM.
 
     Raises:
       ValueError, OSError: bad prompts, model or output folder, or no images.
+      KeyboardInterrupt: Ctrl-C or SIGTERM before the work, or a second time.
     """
     prompts = parse_prompts(args.point, args.box, args.mask, args.text)
     check_text(args)
@@ -40,8 +42,7 @@ def segment(args: Segment) -> int:
     plans = dict(zip(stems(args.images), args.images, strict=True))
     written = {args.output / name for stem in plans for name in _names(stem, args.format, count)}
     check_apart(inputs, written)
-    failures = 0
-    with output_dir(args.output):
+    with Signals() as signals, output_dir(args.output):
         if args.cache:
             enable_compilation_cache()
 
@@ -50,13 +51,11 @@ def segment(args: Segment) -> int:
 
         predictor = ImagePredictor(load(args.model))
         text = None if args.text is None else embedding(predictor.model, args)
-        for stem, path in progress(list(plans.items()), "segmenting"):
-            try:
-                _segment_one(predictor, path, args.output / stem, prompts, text, args)
-            except (ValueError, OSError) as error:
-                report(error)
-                failures += 1
-    return failures
+
+        def work(stem: str, path: Path) -> None:
+            _segment_one(predictor, path, args.output / stem, prompts, text, args)
+
+        return one_by_one(plans, "segmenting", work, signals)
 
 
 def _segment_one(

@@ -1,8 +1,5 @@
-"""How commands that go through a video do so: progress, Ctrl-C, the last words."""
+"""How commands that go through a video do so: progress, the last words."""
 
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,48 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sam_jax.cli import say
+from sam_jax.cli.signals import Signals
 from sam_jax.cli.track_output import Output
 
 
-class Signals:
-    """What Ctrl-C and SIGTERM do: KeyboardInterrupt; within `patient`, only the second time.
-
-    Attributes:
-      asked: whether one came within `patient`, where the loop looks at this between two frames.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._is_patient = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # Python allows it only there
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    @contextmanager
-    def patient(self) -> Generator[None]:
-        self._is_patient = True
-        try:
-            yield
-        finally:
-            self._is_patient = False
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.asked or not self._is_patient:
-            raise KeyboardInterrupt
-        self.asked = True
-        # Not print: the signal may have come while something else was printing.
-        os.write(2, b"\nsam-jax: finishing what is done; Ctrl-C again stops at once\n")
-
-
-def carry_out(run: Any, output: Output, name: str | Path, signals: "Signals") -> None:
+def carry_out(run: Any, output: Output, name: str | Path, signals: Signals) -> None:
     """Runs, then says what there is, however it ended.
 
     Args:

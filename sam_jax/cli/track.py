@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sam_jax.cli import Track
 from sam_jax.cli.compilation_cache import enable_compilation_cache
-from sam_jax.cli.through_video import Signals, carry_out
+from sam_jax.cli.signals import Signals
+from sam_jax.cli.through_video import carry_out
 from sam_jax.cli.track_output import Output, drawn, plan_output
 from sam_jax.cli.track_prompts import TrackPrompts, parse_track_prompts
 from sam_jax.cli.track_run import Route, Run
@@ -54,9 +55,9 @@ def track(args: Track) -> int:
         route = plan_route(args, prompts, count)
         for _, number, path in prompts.masks():
             read_mask_picture(path, (video.height, video.width), number=number)
-        if args.model in PRESETS or args.model in ALIASES:
-            from sam_jax.video import require_memory
+        from sam_jax.video import require_memory
 
+        if args.model in PRESETS or args.model in ALIASES:
             require_memory(preset(args.model))  # before a download
         with output_dir(plan.folder):
             plan.check_writable()
@@ -66,6 +67,7 @@ def track(args: Track) -> int:
             from sam_jax.load import load
 
             model = load(args.model)
+            require_memory(model.config)
             fps = max(video.fps / args.every, _LOWEST_FPS) if video.fps else None
             output = Output(plan, partial(drawn, prompts), fps=fps, count=count, every=args.every)
             run = Run(model, video, prompts, route, output, lambda: signals.asked)

@@ -19,6 +19,8 @@ from sam_jax.predictors.stream import Stream
 from sam_jax.predictors.tracked import Tracked
 from sam_jax.video import require_memory
 
+_MOST_OBJECTS = 1024
+
 
 @dataclass(frozen=True)
 class ObjectSpan:
@@ -48,6 +50,10 @@ def check_settings(
     for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number from 1 on, got {value}")
+    if max_objects > _MOST_OBJECTS:
+        raise ValueError(
+            f"max_objects must be at most {_MOST_OBJECTS}, got {max_objects}: memory grows with it"
+        )
     if not 0 < min_uncovered <= 1:
         raise ValueError(
             f"min_uncovered must be above 0 and at most 1, got {min_uncovered}: with 0, each look"
@@ -81,13 +87,15 @@ class EverythingTracker:
     Args:
       generator: holds the model, of SAM 2, and says what is looked for, without crops.
       every: frames from one look to the next.
-      max_objects: tracked at once; of more, those are taken that the model is most sure of. On
-        accelerators a place without an object takes as long as one with.
+      max_objects: tracked at once, at most 1024; of more, those are taken that the model is most
+        sure of. Memory grows with it, and on accelerators time: there a place without an object
+        takes as long as one with.
       retire_after: frames without a mask of it after which an object is given up.
       min_uncovered: share of a mask, 0..1, that is outside of all other objects in a new one.
       num_frames: length of the video if it is known; matters below 16.
 
     Raises:
+      TypeError: no generator.
       ValueError: a number that means nothing, a SAM 1 model, or a generator that cuts crops.
     """
 
@@ -101,6 +109,11 @@ class EverythingTracker:
         min_uncovered: float | int = 0.5,
         num_frames: int | None = None,
     ) -> None:
+        if not isinstance(generator, AutomaticMaskGenerator):
+            raise TypeError(
+                "EverythingTracker takes an AutomaticMaskGenerator(model), got"
+                f" {type(generator).__name__}"
+            )
         check_settings(
             generator.options,
             every=every,

@@ -12,6 +12,9 @@ from sam_jax.predictors.crops import point_grid
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 _MOST_LAYERS = 5  # 1365 crops
+_MOST_POINTS_PER_SIDE = 1024  # a million clicks; a model's masks have 256 pixels a side
+_MOST_POINTS_PER_BATCH = 16384
+_MOST_CANDIDATES = 65536
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,11 @@ class GeneratorOptions:
             self._check_share(name)
         self._check_share("crop_nms_thresh")
         self._check_share("crop_overlap_ratio")
-        self._check_whole("points_per_batch", 1)
+        self._check_whole("points_per_batch", 1, _MOST_POINTS_PER_BATCH)
         self._check_whole("crop_n_layers", 0)
         self._check_whole("crop_n_points_downscale_factor", 1)
         self._check_whole("min_mask_region_area", 0)
-        self._check_whole("max_candidates", 1)
+        self._check_whole("max_candidates", 1, _MOST_CANDIDATES)
         if self.crop_overlap_ratio == 1:
             raise ValueError("crop_overlap_ratio must be below 1, or all crops are the picture")
         if self.crop_n_layers > _MOST_LAYERS:
@@ -81,17 +84,19 @@ class GeneratorOptions:
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in 0..1, got {value}")
 
-    def _check_whole(self, name: str, least: int) -> None:
+    def _check_whole(self, name: str, least: int, most: int | None = None) -> None:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be a whole number from {least} on, got {value}")
+        if most is not None and value > most:
+            raise ValueError(f"{name} must be at most {most}, got {value}: memory grows with it")
 
     def grids(self) -> list[Float[np.ndarray, "_ 2"]]:
         """For each layer of crops the points, xy in 0..1."""
         layers = self.crop_n_layers + 1
         if self.point_grids is not None:
             return _checked_grids(self.point_grids, layers)
-        self._check_whole("points_per_side", 1)
+        self._check_whole("points_per_side", 1, _MOST_POINTS_PER_SIDE)
         assert self.points_per_side is not None
         factor = self.crop_n_points_downscale_factor
         sides = [int(self.points_per_side / factor**layer) for layer in range(layers)]

@@ -52,9 +52,15 @@ class TextBoxes:
           As many as the detector found; none is an empty list.
 
         Raises:
+          TypeError: no ImagePredictor.
           ValueError: no such image, an empty phrase, or the detector returned something else than
             boxes inside the picture; the message says what.
         """
+        if not isinstance(predictor, ImagePredictor):
+            raise TypeError(
+                "the first argument must be a sam_jax.ImagePredictor(model), got"
+                f" {type(predictor).__name__}"
+            )
         pixels = as_rgb(image)
         phrases = check_phrases(text)
         if phrases is None:
@@ -87,7 +93,15 @@ def text_boxes(detector: Detector) -> TextBoxes:
       detector: any callable (image uint8 RGB [h w 3], phrases) that returns a list with one array
         [k 4] a phrase: XYXY, pixels of the image, k >= 0. Or a tuple of that and a list with the
         scores [k] of each phrase. docs/text.md has one.
+
+    Raises:
+      TypeError: the detector cannot be called.
     """
+    if not callable(detector):
+        raise TypeError(
+            "text_boxes takes a callable (image, phrases) that returns the boxes of each phrase,"
+            f" got {detector!r:.80}"
+        )
     return TextBoxes(detector)
 
 
@@ -101,6 +115,11 @@ def _checked(
             raise ValueError(
                 f"the detector returned a tuple of {len(returned)}: (boxes, scores), or a list "
                 "with the boxes of each phrase, is expected"
+            )
+        if all(getattr(one, "shape", ())[1:] == (4,) for one in returned):
+            raise ValueError(
+                "the detector returned a tuple of two arrays of boxes, but a tuple is read as "
+                "(boxes, scores): a list with the boxes of each phrase is expected"
             )
         boxes, scores = returned
     rows = _per_phrase(boxes, phrases, "boxes")
@@ -141,7 +160,11 @@ def _boxes(array: np.ndarray, phrase: str, hw: tuple[int, int]) -> Float[np.ndar
     height, width = hw
     limit = np.array([width, height] * 2, np.float32)
     for box in array:
-        if not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
+        if not np.isfinite(box).all():
+            raise ValueError(
+                f"the detector's box {box.tolist()} for {phrase!r:.80} has NaN or infinite values"
+            )
+        if (box[2:] <= box[:2]).any():
             raise ValueError(
                 f"the detector's box {box.tolist()} for {phrase!r:.80} has no area: x0, y0, x1, y1 "
                 "with x0 < x1 and y0 < y1 are expected (not a centre and a size)"

@@ -142,6 +142,7 @@ def test_unknown_architecture_lists_what_was_seen_and_what_is_known(
     assert "sam2-hiera-large: SAM 2.0, width 144, 48 blocks" in message
     assert "sam-vit-huge: SAM, width 1280, 32 blocks" in message
     assert "pass its config=" in message
+    assert "python -m convert FILE OUT.safetensors --config CONFIG.json" in message
     assert detect.read(path, config=SAM2_1_HIERA_NANO).config == SAM2_1_HIERA_NANO
 
 

@@ -133,8 +133,15 @@ def test_other_folders_are_no_runs(tmp_path: Path) -> None:
         read_run_folder(tmp_path)
     with pytest.raises(ValueError, match=r"holds neither model\.safetensors nor"):
         sam_jax.load(tmp_path)
+
+
+def test_a_run_that_only_began_has_no_checkpoint_yet(run: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ValueError, match=r"not the folder of a training run: it has no model"):
+    with pytest.raises(ValueError, match=r"has no finished checkpoint yet: .* holds nothing"):
+        sam_jax.load(tmp_path)
+    (tmp_path / "checkpoints").rmdir()
+    shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(ValueError, match=r"model.json does not describe a model: FileNotFound"):
         sam_jax.load(tmp_path)
 
 

@@ -45,7 +45,7 @@ def fake(monkeypatch):
         names.append(name)
         return SimpleNamespace(config=SimpleNamespace(mask_size=MASK_SIZE, keep_aspect=False))
 
-    FakePredictor.loaded = names
+    FakePredictor.loaded, FakePredictor.calls = names, []
     monkeypatch.setattr(importlib.import_module("sam_jax.load"), "load", load)
     predictors = importlib.import_module("sam_jax.predictors.image")
     monkeypatch.setattr(predictors, "ImagePredictor", FakePredictor)

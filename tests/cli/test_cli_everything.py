@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sam_jax.cli import main
+from sam_jax.io.images import read_image
 from sam_jax.ops import rle
 
 LOOSE = [
@@ -144,6 +146,7 @@ def test_dropped_masks_are_one_line(photo, capsys) -> None:
         (["b.png"], "no such file: b.png"),
         (["a.png", "--point-grid", "p.npy"], "no such file: p.npy"),
         (["a.png", "--points-per-side", "0"], "points_per_side must be a whole number from 1 on"),
+        (["a.png", "--points-per-side", "100000"], "points_per_side must be at most 1024"),
         (["a.png", "--pred-iou-thresh", "88"], "pred_iou_thresh must lie in 0..1, got 88"),
         (["a.png", "--point-grid", "text.txt"], "points text.txt cannot be read"),
         (["a.png", "--point-grid", "far.txt"], "point_grids[0] must lie in 0..1"),
@@ -176,3 +179,14 @@ def test_help_names_every_setting(capsys) -> None:
     for name in ("points-per-side", "pred-iou-thresh", "crop-n-layers", "use-m2m", "png"):
         assert f"--{name}" in text
     assert "sam-jax everything truck.jpg" in text and "None" not in text
+
+
+def test_ctrl_c_finishes_a_picture(photo, monkeypatch, capsys) -> None:
+    def read(path: Path) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGINT)
+        return read_image(path)
+
+    monkeypatch.setattr("sam_jax.cli.everything.read_image", read)
+    assert everything(photo, photo, *LOOSE) == 130
+    assert files() == ["coffee.json", "coffee_overlay.png"]
+    assert "sam-jax: stopped; the pictures until then" in capsys.readouterr().err

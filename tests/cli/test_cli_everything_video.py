@@ -182,6 +182,9 @@ def test_a_video_that_breaks_off_leaves_what_was_found(clip, capsys) -> None:
         (["clip.mp4", "--png"], "--png is for pictures"),
         (["clip.mp4", "--model", "sam-vit-b"], "sam-vit-base is a SAM 1 model"),
         (["a.png", "--format", "rle"], "--format rle is for a video"),
+        (["a.png", "--every", "4"], "--every 4 is for a video, and a.png is a picture"),
+        (["a.png", "--max-objects", "4"], "--max-objects 4 is for a video"),
+        (["a.png", "--retire-after", "4"], "--retire-after 4 is for a video"),
     ],
 )
 def test_refused(clip, capsys, args, message) -> None:
@@ -202,6 +205,14 @@ def test_bad_outputs(clip, capsys, output) -> None:
     error = capsys.readouterr().err
     assert "would replace the input" in error or "cannot be written" in error
     assert listing(".") == ["a.png", "clip.csv", "clip.mp4", "clip_objects.json"]
+
+
+@pytest.mark.parametrize("output", ["x.mp4", "x.json"])
+def test_results_of_pictures_are_no_file(workplace, capsys, output) -> None:
+    assert everything("a.png", output=output) == 2
+    message = f"--output {output} is for a video: of pictures it is a folder, such as x\n"
+    assert capsys.readouterr().err.endswith(message)
+    assert listing(".") == ["a.png"]
 
 
 def test_help_teaches_both(capsys) -> None:

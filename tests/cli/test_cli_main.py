@@ -56,6 +56,12 @@ def test_typing_mistakes_get_a_suggestion(capsys):
     assert "rle" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("args", [("--points-per-side", "1.5"), ("--point-per-side", "1")])
+def test_mistakes_name_the_help_of_the_command(args, capsys):
+    assert exit_code("everything", "a.png", *args) == 2
+    assert "sam-jax everything --help" in capsys.readouterr().err
+
+
 def test_help_does_not_import_jax():
     """The package's own __init__ is left out here: what it imports is not this command's doing."""
     program = f"""
@@ -138,8 +144,9 @@ def test_models_lists_names_sizes_and_places(monkeypatch, capsys):
     assert main(["models"]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
     assert title.split() == ["MODEL", "PARAMETERS", "INPUT", "WEIGHTS"]
-    nano, tiny, base = (line.split(maxsplit=6) for line in lines)
+    nano, tiny = (line.split(maxsplit=6) for line in lines[:2])
     assert nano == ["sam2.1-hiera-nano", "4.0", "M", "256", "x", "256", "/here/x.safetensors"]
     assert tiny[:6] == ["sam2.1-hiera-tiny", "39.0", "M", "1024", "x", "1024"]
     assert "facebook/sam2.1-hiera-tiny" in tiny[6]
-    assert base[:6] == ["sam-vit-base", "93.7", "M", "1024", "x", "1024"]
+    words = lines[2].split()
+    assert words[:7] == ["sam-vit-base", "(sam-vit-b)", "93.7", "M", "1024", "x", "1024"]

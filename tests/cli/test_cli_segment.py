@@ -1,7 +1,10 @@
+import importlib
 import io
 import json
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +291,47 @@ def test_equal_to_the_predictor(nano, capsys):
         np.testing.assert_allclose(arrays["logits"], logits, atol=1e-5)
     lines = capsys.readouterr().out.splitlines()
     assert [f"IoU {iou:.3f}" in line for iou, line in zip(ious, lines, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_a_picture(fake, monkeypatch, capsys, number):
+    on_second_picture(fake, monkeypatch, lambda: os.kill(os.getpid(), number))
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    assert segment("a.png", "a.png", "a.png", "--point", "1,2") == 130
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert files() == [f"{s}_{end}.png" for s in ("a-2", "a") for end in ("mask0", "overlay")]
+    assert "sam-jax: stopped; the pictures until then are complete" in capsys.readouterr().err
+
+
+def test_the_second_ctrl_c_is_at_once(fake, monkeypatch, capsys):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    on_second_picture(fake, monkeypatch, twice)
+    assert segment("a.png", "a.png", "--point", "1,2") == 130
+    assert files() == ["a_mask0.png", "a_overlay.png"]
+
+
+def test_ctrl_c_that_is_lost_while_loading_counts(fake, monkeypatch, capsys):
+    """As an exception in a callback of the garbage collector is."""
+
+    def load(name):
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(importlib.import_module("sam_jax.load"), "load", load)
+    assert segment("a.png", "--point", "1,2") == 130
+    assert not os.path.exists("out") and capsys.readouterr().out == ""
+
+
+def on_second_picture(fake, monkeypatch, action) -> None:
+    set_image = fake.set_image
+
+    def act(self, image):
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 2:
+            action()
+        set_image(self, image)
+
+    monkeypatch.setattr(fake, "set_image", act)

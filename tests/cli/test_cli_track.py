@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -14,6 +15,7 @@ from PIL import Image
 
 from sam_jax.cli import main
 from sam_jax.ops import rle
+from sam_jax.presets import SAM2_1_HIERA_NANO, SAM_VIT_B
 
 SIZE = (48, 64)
 FRAMES = 12
@@ -64,7 +66,7 @@ class FakeStream:
 
     def step(self, pixels, model_input):
         assert pixels.shape == (*SIZE, 3)
-        assert model_input.shape == (16, 16, 3)
+        assert model_input.shape == (32, 32, 3)
         number = round(int(pixels[0, 0, 0]) / 10)
         assert abs(int(model_input[0, 0, 0]) - 10 * number) < 3
         self.steps.append(number)
@@ -92,7 +94,7 @@ def stream(monkeypatch):
 
     def load(name):
         FakeStream.loaded.append(name)
-        return SimpleNamespace(config=SimpleNamespace(image_size=16))
+        return SimpleNamespace(config=replace(SAM2_1_HIERA_NANO, image_size=32))
 
     monkeypatch.setattr(importlib.import_module("sam_jax.load"), "load", load)
     tracker = importlib.import_module("sam_jax.predictors.stream")
@@ -692,3 +694,12 @@ def test_a_model_without_memory_is_refused_before_a_download(stream, name, capsy
     assert track("--point", "2:40,25", "--model", name) == 2
     assert "sam-vit-base is a SAM 1 model: it segments pictures" in capsys.readouterr().err
     assert not stream.loaded and not stream.made and not Path("out").exists()
+
+
+def test_a_file_without_memory_is_refused_before_the_tracking(stream, monkeypatch, capsys):
+    module = importlib.import_module("sam_jax.load")
+    monkeypatch.setattr(module, "load", lambda name: SimpleNamespace(config=SAM_VIT_B))
+    assert track("--point", "2:40,25", "--model", "sam.pt") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sam-jax: error: sam-vit-base is a SAM 1 model") and "0/" not in error
+    assert not stream.made and not Path("out").exists()

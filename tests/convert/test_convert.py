@@ -258,6 +258,24 @@ def test_missing_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG\r\n", "is no JSON file: it is not text"),
+        (b"hello", ": model config is not JSON"),
+        (b"{}", ": model config must be an object of a family"),
+    ],
+)
+def test_a_bad_config_is_named(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    config = tmp_path / "config.png"
+    config.write_bytes(content)
+    said = error_of(capsys, source, tmp_path / "out.safetensors", "--config", config)
+    assert said.startswith(f"error: --config {config}") and message in said
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_help_reads_well(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])

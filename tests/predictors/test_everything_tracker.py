@@ -1,5 +1,6 @@
 """Objects that are found, tracked, lost and found again, on a scene of plain shapes."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -221,6 +222,7 @@ def test_compile_of_a_long_video_is_that_of_a_short_one(
     [
         ({"every": 0}, "every must be a whole number from 1 on, got 0"),
         ({"max_objects": 0}, "max_objects must be a whole number from 1 on, got 0"),
+        ({"max_objects": 1025}, "max_objects must be at most 1024, got 1025: memory grows with it"),
         ({"retire_after": 0}, "retire_after must be a whole number from 1 on, got 0"),
         ({"retire_after": True}, "retire_after must be a whole number from 1 on, got True"),
         ({"min_uncovered": 0}, "min_uncovered must be above 0 and at most 1, got 0"),
@@ -230,6 +232,12 @@ def test_compile_of_a_long_video_is_that_of_a_short_one(
 def test_settings_that_mean_nothing_are_refused(generator, setting, message) -> None:
     with pytest.raises(ValueError, match=message):
         sam_jax.EverythingTracker(generator, **setting)
+
+
+def test_a_model_is_no_generator(model) -> None:
+    init: Any = inspect.unwrap(sam_jax.EverythingTracker.__init__)  # without the suite's checks
+    with pytest.raises(TypeError, match=r"takes an AutomaticMaskGenerator\(model\), got Model"):
+        init(object(), model)
 
 
 def test_sam_1_and_crops_are_refused(small_sam: Model, model: Model) -> None:

@@ -159,6 +159,9 @@ def test_what_is_dropped_is_said(model, photo, records) -> None:
     [
         ({"points_per_side": 0}, "points_per_side must be a whole number from 1 on, got 0"),
         ({"points_per_side": -3}, "points_per_side must be a whole number from 1 on, got -3"),
+        ({"points_per_side": 1025}, "points_per_side must be at most 1024, got 1025: memory grows"),
+        ({"points_per_batch": 16385}, "points_per_batch must be at most 16384, got 16385"),
+        ({"max_candidates": 65537}, "max_candidates must be at most 65536, got 65537"),
         ({"points_per_side": None}, "give points_per_side or point_grids, got neither"),
         ({"point_grids": [[[0.5, 0.5]]]}, "give points_per_side or point_grids, got both"),
         ({"pred_iou_thresh": 1.2}, "pred_iou_thresh must lie in 0..1, got 1.2"),

@@ -1,5 +1,6 @@
 """Phrases to boxes to masks, with a detector that is anybody's."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,8 @@ def test_boxes_that_just_leave_the_picture_are_clipped(predictor, photo: np.ndar
         ([[CAT[:3]], []], r"boxes of shape \[1, 3\] for 'a cat'"),
         ([[["x"] * 4], []], "boxes are not numbers"),
         ([[[30, 6, 5, 40]], []], r"box \[30.0, 6.0, 5.0, 40.0\] for 'a cat' has no area.*centre"),
-        ([[[np.nan, 6, 5, 40]], []], "has no area"),
+        ([[[np.nan, 6, 5, 40]], []], r"box \[nan, 6.0, 5.0, 40.0\] for 'a cat' has NaN"),
+        ((np.array([CAT]), np.array([CUP])), r"a tuple is read as \(boxes, scores\)"),
         ([[], [[10, 10, 90, 50]]], r"\[10.0, 10.0, 90.0, 50.0\] for 'a cup' leaves .* 80 x 60"),
         ([[[0.1, 0.1, 0.5, 0.9]], []], "lie in one pixel: multiply fractions"),
     ],
@@ -84,6 +86,15 @@ def test_what_detectors_return_is_checked(predictor, photo, returned, message) -
 def test_empty_phrases(predictor, photo: np.ndarray, text: Any) -> None:
     with pytest.raises(ValueError, match="an empty text says nothing"):
         sam_jax.text_boxes(lambda *_: [[CAT]])(predictor, photo, text)
+
+
+def test_arguments_of_other_types(predictor, photo: np.ndarray) -> None:
+    """Without the type checks of the test suite."""
+    find: Any = sam_jax.text_boxes(lambda *_: [[CAT]])
+    with pytest.raises(TypeError, match=r"must be a sam_jax.ImagePredictor\(model\), got Model"):
+        inspect.unwrap(type(find).__call__)(find, predictor.model, photo, "a cat")
+    with pytest.raises(TypeError, match=r"takes a callable \(image, phrases\) .* got 3"):
+        inspect.unwrap(sam_jax.text_boxes)(3)  # type: ignore[invalid-argument-type]
 
 
 def test_other_misuse(predictor, photo: np.ndarray) -> None:

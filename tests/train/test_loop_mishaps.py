@@ -241,6 +241,22 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     assert (Path(finished.folder) / "recipe.json").read_text() == before
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_a_refused_run_leaves_nothing(
+    tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("weights of another model")
+
+    monkeypatch.setattr(loop, "initial_params", refuse)
+    folder = tmp_path / "some" / "run"
+    if made:
+        folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match="weights of another model"):
+        _run(replace(tiny, folder=str(folder)))
+    assert list(tmp_path.rglob("*")) == ([tmp_path / "some", folder] if made else [])
+
+
 def test_a_damaged_checkpoint_is_named(finished: Recipe) -> None:
     path = Path(finished.folder) / "checkpoints" / str(STEPS)
     for file in (path / "state").rglob("*"):
