@@ -53,7 +53,7 @@ _find = jax.jit(everything.find_masks, static_argnames="options")
 
 
 def search(
-    model: Model, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], options: GeneratorOptions
+    model: Model, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], options: GeneratorOptions
 ) -> Iterator[list[Candidate]]:
     """What is found in each picture: crop by crop, the best first, no duplicates within a crop."""
     grids = options.grids()

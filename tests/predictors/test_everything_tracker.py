@@ -21,11 +21,11 @@ from sam_jax.types import Model
 LOOK: dict[str, Any] = {
     "points_per_side": 8,
     "pred_iou_thresh": 0.6,
-    "stability_score_thresh": 0.8,
+    "stability_score_thresh": 0.7,
     "max_candidates": 64,
 }
 EVERY = 4
-RED, BLUE, VIOLET = (220, 40, 40), (40, 60, 220), (80, 40, 200)
+RED, BLUE, WHITE = (220, 40, 40), (40, 60, 220), (240, 240, 240)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def generator(model: Model) -> sam_jax.AutomaticMaskGenerator:
 
 
 def scene(number: int) -> np.ndarray:
-    """A red disc that sinks, a blue square until frame 3, a violet oblong from frame 9 on."""
+    """A red disc that sinks, a blue square until frame 3, a white oblong from frame 9 on."""
     picture = Image.new("RGB", (192, 144), (90, 110, 90))
     draw = ImageDraw.Draw(picture)
     draw.ellipse((10, 10 + 2 * number, 60, 60 + 2 * number), fill=RED)
     if number < 4:
         draw.rectangle((130, 80, 180, 130), fill=BLUE)
     if number >= 9:
-        draw.rectangle((120, 10, 180, 60), fill=VIOLET)
+        draw.rectangle((120, 10, 180, 60), fill=WHITE)
     return np.array(picture)
 
 
@@ -64,6 +64,12 @@ def overlap(mask: np.ndarray, pixels: np.ndarray) -> float:
 
 def coloured(frame: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return (frame == colour).all(-1)
+
+
+def _red_and_blue(answers: dict[int, Any], frame: np.ndarray) -> tuple[int, int]:
+    """Numbers 1 and 2: which is which depends on what the model is surer of."""
+    red = max(answers, key=lambda i: overlap(answers[i].mask, coloured(frame, RED)))
+    return red, 3 - red
 
 
 def test_a_life_of_three_objects(generator, monkeypatch) -> None:
@@ -83,21 +89,24 @@ def test_a_life_of_three_objects(generator, monkeypatch) -> None:
         answers = tracker.step(frame)
         for obj_id, slot in tracker._stream._slots.items():
             slots.setdefault(obj_id, set()).add(slot)
-        blue = {1} if number < 7 else set()  # until frame 6, on which it has been away for three
-        violet = {3} if number >= 12 else set()  # from the look after it came
-        assert answers.keys() == blue | {2} | violet
-        assert overlap(answers[2].mask, coloured(frame, RED)) > 0.75
+        if number == 0:
+            red, blue = _red_and_blue(answers, frame)
+        # Until frame 6, on which it has been away for three.
+        there = {red} if number >= 7 else {red, blue}
+        white = {3} if number >= 12 else set()  # from the look after it came
+        assert answers.keys() == there | white
+        assert overlap(answers[red].mask, coloured(frame, RED)) > 0.75
         if number < 4:
-            assert overlap(answers[1].mask, coloured(frame, BLUE)) > 0.85
-        elif 1 in answers:
-            assert not answers[1].mask.any()
+            assert overlap(answers[blue].mask, coloured(frame, BLUE)) > 0.85
+        elif blue in answers:
+            assert not answers[blue].mask.any()
         if 3 in answers:
-            assert overlap(answers[3].mask, coloured(frame, VIOLET)) > 0.75
-    assert slots == {1: {0}, 2: {1}, 3: {0}}
+            assert overlap(answers[3].mask, coloured(frame, WHITE)) > 0.75
+    assert slots == {1: {0}, 2: {1}, 3: slots[blue]}
     span = tracker_module.ObjectSpan
     assert tracker.objects == {
-        1: span(0, 3, retired=True),
-        2: span(0, 13),
+        blue: span(0, 3, retired=True),
+        red: span(0, 13),
         3: span(12, 13),
     }
     assert len(looks) == 4 and looks[0][0] == 0 and all(covered > 1000 for covered, _ in looks[1:])
@@ -134,8 +143,10 @@ def test_equal_to_a_stream_with_masks_at_the_right_moments(generator, model, mon
         answers = tracker.step(scene(number))
         for obj_id, mask in found.get(number, {}).items():
             by_hand.add(obj_id, mask=mask)
+        if number == 0:
+            _, blue = _red_and_blue(answers, scene(number))
         if number == 7:
-            by_hand.remove(1)
+            by_hand.remove(blue)
         expected = by_hand.step(scene(number))
         assert expected.keys() == answers.keys()
         for obj_id, tracked in expected.items():
