@@ -131,5 +131,7 @@ def _scan_keys(
         jnp.full((z, tq, 1), -jnp.inf, jnp.float32),
         jnp.zeros((z, tq, v.shape[-1]), jnp.float32),
     )
-    (_, total), _ = jax.lax.scan(step, start, (keys, values))
+    # Scores that training keeps for the way back would be those that must not exist at once.
+    again = jax.checkpoint(step, prevent_cse=False)
+    (_, total), _ = jax.lax.scan(again, start, (keys, values))
     return (total[..., :-1] / total[..., -1:]).astype(q.dtype)
