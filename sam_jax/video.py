@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from sam_jax import memory as banks
 from sam_jax.config import Config, Sam2Config, SamConfig
@@ -34,6 +34,7 @@ from sam_jax.frame import (
     remember,
     see,
 )
+from sam_jax.per_object import over_each, where_needed
 from sam_jax.types import (
     NOT_A_POINT,
     PAD,
@@ -186,7 +187,7 @@ def step_with_answer(
         with_memory=tracked | (inputs.prompted & inputs.correcting & (bank.num_prompted > 0)),
         busy=inputs.prompted | tracked,
     )
-    output, memory, result = _per_object(
+    output, memory, result = over_each(
         partial(_advance, model, options, answer), inputs.features, (objects, extra), options
     )
     bank = banks.write(
@@ -243,9 +244,9 @@ def prompt_masks(
             memory = remember(model, features, logits, answer, given, options)
             return FrameOutput(logits, answer.iou, answer.object_logit), memory
 
-        return _where_needed(given, work) if skip else work()
+        return where_needed(given, work) if skip else work()
 
-    output, memory = _per_object(one, features, (masks, given), options)
+    output, memory = over_each(one, features, (masks, given), options)
     bank = banks.write(
         state.bank, memory, state.frame, prompted=given, keep=given, stride=options.stride
     )
@@ -355,7 +356,7 @@ def _advance(
     of_objects: tuple[ObjectInput, Any],
     skip: bool,
 ) -> tuple[FrameOutput, FrameMemory, Any]:
-    """Answers and memories of the objects of one image; see `_per_object`."""
+    """Answers and memories of the objects of one image; see `sam_jax.per_object`."""
     objects, extra = of_objects
 
     def work() -> tuple[FrameOutput, FrameMemory, Any]:
@@ -367,14 +368,7 @@ def _advance(
         memory = remember(model, features, kept, answer, objects.prompted, options)
         return FrameOutput(filled, answer.iou, answer.object_logit), memory, result
 
-    return _where_needed(objects.busy, work) if skip else work()
-
-
-def _where_needed(needed: Bool[Array, " 1"], work: Callable[[], Any]) -> Any:
-    """What `work` gives, or zeros where it is not needed."""
-    shapes = jax.eval_shape(work)
-    idle = partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.cond(needed[0], work, idle)
+    return where_needed(objects.busy, work) if skip else work()
 
 
 def _where_busy(busy: Bool[Array, " n"], output: FrameOutput) -> FrameOutput:
@@ -383,39 +377,3 @@ def _where_busy(busy: Bool[Array, " n"], output: FrameOutput) -> FrameOutput:
         iou=jnp.where(busy, output.iou, 0),
         object_logit=jnp.where(busy, output.object_logit, NO_OBJECT),
     )
-
-
-def _per_object(
-    function: Callable[[ImageFeatures, Any, bool], Any],
-    features: ImageFeatures,
-    objects: Any,
-    options: TrackOptions,
-) -> Any:
-    """`function(features of one image, some of its objects, skip)` for all objects.
-
-    `skip` is true where the function gets one object and may branch on what there is to do for it.
-
-    Args:
-      features: of b images.
-      objects: leaves have a leading n = b * o, or 0.
-    """
-    b = features.embed.shape[0]
-    n = max(x.shape[0] for x in jax.tree.leaves(objects))
-    one_by_one = options.one_by_one
-    if one_by_one is None:
-        one_by_one = jax.default_backend() == "cpu"
-    groups = n if one_by_one else b
-    objects = jax.tree.map(lambda x: x.reshape(groups, x.shape[0] // groups, *x.shape[1:]), objects)
-    if groups == 1:
-        return function(*jax.tree.map(lambda x: x[0], (features, objects)), n == 1)
-    if not one_by_one:
-        results = jax.vmap(lambda *group: function(*group, False))(features, objects)
-    else:
-
-        def one(indexed: tuple[Int[Array, ""], Any]) -> Any:
-            index, objects = indexed
-            image = jax.tree.map(lambda x: x[index * b // n], features)
-            return function(image, objects, True)
-
-        results = jax.lax.map(one, (jnp.arange(n), objects))
-    return jax.tree.map(lambda x: x.reshape(n, *x.shape[2:]), results)
