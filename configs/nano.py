@@ -1,4 +1,4 @@
-"""The small model of the demo, at its full size, after nano_clips.
+"""The small model of the demo, at its full size, after nano_text.
 
 Command:   python -m train nano
            python -m convert runs/nano sam2.1-hiera-nano.safetensors --half
@@ -8,21 +8,21 @@ Time:      1000 steps; see docs/training.md for what came of how many.
 
 from dataclasses import replace
 
-from configs.nano_clips import config as nano_clips
 from configs.nano_clips import videos
-from configs.nano_images import images
+from configs.nano_text import config as nano_text
+from configs.nano_text import images
 from train.config import Evaluation, Source
 
 _WORLD = Source(kind="synthetic")
 
 config = replace(
-    nano_clips,
-    start="runs/nano_clips",
+    nano_text,
+    start="runs/nano_text",
     folder="runs/nano",
     image_size=None,
     steps=1000,
-    images=replace(images, batch=4, objects=8),
+    images=replace(images, batch=4),
     videos=replace(videos, batch=2),
-    optimizer=replace(nano_clips.optimizer, learning_rate=3e-4, final=0.01),
+    optimizer=replace(nano_text.optimizer, learning_rate=3e-4, final=0.01),
     evaluation=Evaluation(images=_WORLD, videos=_WORLD, samples=50, frames=8),
 )
