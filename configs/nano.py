@@ -20,6 +20,7 @@ config = replace(
     start="runs/nano_text",
     folder="runs/nano",
     image_size=None,
+    image_share=0.7,
     steps=1000,
     images=replace(images, batch=4),
     videos=replace(videos, batch=2),

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from configs.nano_clips import config as nano_clips
 from sam_jax.config import WordsConfig
-from train.config import UNCHANGED, LossWeights, Prompting, Source, Stream
+from train.config import UNCHANGED, Prompting, Source, Stream
 from train.world.asking import VOCABULARY
 
 images = Stream(
@@ -25,7 +25,7 @@ images = Stream(
     frames=1,
     objects=8,
     prompts=Prompting(
-        point_share=1, box_share=0.35, corrections=1, from_truth=0.3, text_share=0.6
+        point_share=1, box_share=0.35, corrections=1, from_truth=0.3, text_share=0.75
     ),
     augment=UNCHANGED,
 )
@@ -36,7 +36,6 @@ config = replace(
     words=WordsConfig(VOCABULARY),
     steps=4000,
     images=images,
-    image_share=0.8,
-    losses=LossWeights(stride=4, object=2.0),  # what is not there was never asked for before
+    image_share=0.9,
     optimizer=replace(nano_clips.optimizer, learning_rate=5e-4, warmup=100, final=0.2),
 )

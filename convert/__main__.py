@@ -32,6 +32,7 @@ latest one out of the folder of a training run.
 
 Names change and axes are permuted, so a round trip is exact to the bit; only a run's low-rank
 additions are added to their kernels. Every parameter of the model must be there, and nothing else.
+What reads text is ours alone: it stays in native files, and others are written without it.
 
 examples:
   python -m convert sam2.1_hiera_tiny.pt tiny.safetensors
@@ -81,19 +82,26 @@ def convert(arguments: Arguments) -> str:
     if arguments.config is not None:
         given = _read_config(arguments.config)
     found = detect.read(locate(arguments.source), config=given)
-    params = strict.flatten(strict.merge(_expected(found.config), found.params, arguments.source))
+    config = found.config
+    params = strict.flatten(strict.merge(_expected(config), found.params, arguments.source))
+    notices = []
+    if target != "native" and config.text_dim:
+        config = dataclasses.replace(config, text_dim=0, words=None)
+        params = {path: params[path] for path in strict.flatten(_expected(config))}
+        notices.append("left out: all that reads text, which only native files hold")
     if arguments.half:
         params = {path: array.astype(np.float16) for path, array in params.items()}
     source = locate(arguments.source)
     notes = run_folder.notes(source) if run_folder.is_run_folder(source) else {}
-    _write(output, target, found.config, params, notes)
+    _write(output, target, config, params, notes)
+    if target == "hf" and (obstacle := hf_config.obstacle(config)):
+        notices.append(f"transformers cannot build this model: {obstacle}")
     count = sum(math.prod(array.shape) for array in params.values())
-    obstacle = hf_config.obstacle(found.config) if target == "hf" else None
-    return (
-        f"{arguments.source}: {found.kind}, model {found.config.name}, {len(params)} arrays, "
+    done = (
+        f"{arguments.source}: {found.kind}, model {config.name}, {len(params)} arrays, "
         f"{count:,} parameters -> {output}: {target}"
-        + (f"\nnote: transformers cannot build this model: {obstacle}" if obstacle else "")
     )
+    return "\n".join([done, *(f"note: {notice}" for notice in notices)])
 
 
 def _read_config(path: Path) -> Config:

@@ -14,7 +14,7 @@ from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.strict import flatten, unflatten
 from sam_jax.config import Config
 from sam_jax.load import load, locate
-from sam_jax.models import init_params
+from sam_jax.models import abstract_params, init_params
 from sam_jax.presets import preset
 from train.config import Recipe
 from train.pretrained import encoder_params, read_encoder
@@ -61,17 +61,22 @@ def initial_params(
     model = load(path, dtype=jnp.float32, image_size=config.image_size)
     own = model.config
     adds_text = config.text_dim > 0 and own.text_dim == 0
-    if adds_text:
+    drops_text = config.text_dim == 0 and own.text_dim > 0
+    if adds_text or drops_text:
         own = dataclasses.replace(own, text_dim=config.text_dim, words=config.words)
     if differences := _differences(own, config):
         raise CheckpointError(
             f"{path} is of another model, {model.config.name!r}, than the recipe's, "
             f"{config.name!r}: {'; '.join(differences)}"
         )
-    if not adds_text:
-        return model.params, f"weights of {path}"
-    params = flatten(random_params(module, key)) | flatten(model.params)
-    return unflatten(params), f"weights of {path}; random: all that reads text"
+    params = flatten(model.params)
+    if adds_text:
+        params = flatten(random_params(module, key)) | params
+        return unflatten(params), f"weights of {path}; random: all that reads text"
+    if drops_text:
+        params = {name: params[name] for name in flatten(abstract_params(module))}
+        return unflatten(params), f"weights of {path}; left out: all that reads text"
+    return model.params, f"weights of {path}"
 
 
 def random_params(module: nn.Module, key: PRNGKeyArray) -> dict[str, Any]:

@@ -166,10 +166,7 @@ def identify(params: Mapping[str, np.ndarray], source: object = "the checkpoint"
             + ". For a model of your own, pass its config=... in Python; for commands,"
             " python -m convert FILE OUT.safetensors --config CONFIG.json, and then use OUT"
         )
-    projection = params.get("prompt_encoder/text_projection/kernel")
-    if projection is None:
-        return known[seen]
-    return dataclasses.replace(known[seen], text_dim=projection.shape[0])
+    return known[seen]
 
 
 def _signature(config: Config) -> tuple[str, int, int]:

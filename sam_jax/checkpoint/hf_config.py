@@ -16,8 +16,6 @@ def to_json(config: Config) -> str:
 
 def obstacle(config: Config) -> str | None:
     """Why transformers cannot build this model, or None where it can."""
-    if config.text_dim:
-        return f"it has no text prompts, here text_dim is {config.text_dim}"
     if isinstance(config, Sam2Config) and config.memory.dim != 64:
         return f"it fixes memory.dim at 64, here {config.memory.dim}"
     return None

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_jax import models
-from sam_jax.checkpoint import detect, hf_config, native, strict, torch_file
+from sam_jax.checkpoint import detect, native, strict, torch_file
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import from_official, to_official
@@ -111,16 +111,6 @@ def test_float32_of_a_torch_file_stays_in_the_file(tmp_path: Path, official: Sta
 @pytest.mark.parametrize("model", RELEASED)
 def test_names_identify_the_released_models(model: str, recorded) -> None:
     assert detect.identify(from_official(recorded("official", model))) == PRESETS[model]
-
-
-def test_a_text_projection_is_seen(recorded) -> None:
-    state = recorded("official", "sam2.1-hiera-tiny")
-    added = {"sam_prompt_encoder.text_projection.weight": np.zeros((256, 768), np.float32)}
-    added["sam_prompt_encoder.text_projection.bias"] = np.zeros(256, np.float32)
-    config = detect.identify(from_official(state | added))
-    assert config == dataclasses.replace(PRESETS["sam2.1-hiera-tiny"], text_dim=768)
-    assert "no text prompts, here text_dim is 768" in str(hf_config.obstacle(config))
-    assert hf_config.obstacle(PRESETS["sam2.1-hiera-tiny"]) is None
 
 
 # Bad input

@@ -19,6 +19,7 @@ from sam_jax import models
 from sam_jax.checkpoint import detect, native, strict, torch_file
 from sam_jax.checkpoint.huggingface import from_huggingface
 from sam_jax.checkpoint.names import from_official, to_official
+from sam_jax.config import WordsConfig
 from sam_jax.presets import PRESETS, SAM2_1_HIERA_NANO
 
 RELEASED = [name for name in PRESETS if name != "sam2.1-hiera-nano"]
@@ -117,6 +118,24 @@ def test_a_note_where_transformers_cannot_follow(
     assert "note: transformers cannot build this model: it fixes memory.dim at 64, here 32" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("target", ["out.pt", "out"])
+def test_what_reads_text_stays_here(
+    target: str,
+    tmp_path: Path,
+    official: State,
+    random_params: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = WordsConfig(("red",), width=8, depth=1, num_heads=2)
+    config = dataclasses.replace(SAM2_1_HIERA_NANO, text_dim=8, words=words)
+    added = strict.flatten(random_params(models.build(config)))
+    native.write(tmp_path / "text.safetensors", config, added | from_official(official))
+    convert(tmp_path / "text.safetensors", tmp_path / target)
+    assert "note: left out: all that reads text" in capsys.readouterr().out
+    convert(tmp_path / target, tmp_path / "back.pt")
+    assert_same(read_official(tmp_path / "back.pt"), official)
 
 
 def test_half_precision_becomes_float32(source: Path, tmp_path: Path, official: State) -> None:
