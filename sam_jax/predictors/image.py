@@ -188,6 +188,7 @@ class ImagePredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
         normalize_coords: bool = True,
+        text_batch: Sequence[Any] | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         """`predict` for each image of the batch; every argument is a list with one entry an image.
 
@@ -202,6 +203,7 @@ class ImagePredictor:
             "point_labels_batch": point_labels_batch,
             "box_batch": box_batch,
             "mask_input_batch": mask_input_batch,
+            "text_batch": text_batch,
         }
         for name, values in batch.items():
             if values is not None and len(values) != len(self._canvases):
@@ -211,9 +213,9 @@ class ImagePredictor:
                 )
         prompts = []
         for i, canvas in enumerate(self._canvases):
-            values = [None if v is None else v[i] for v in batch.values()]
+            *values, text = (None if v is None else v[i] for v in batch.values())
             try:
-                prompts.append(self._check(*values, normalize_coords, canvas))
+                prompts.append(self._check(*values, normalize_coords, canvas, text=text))
             except ValueError as error:
                 raise ValueError(f"image {i} of the batch: {error}") from error
         results = self._run(features, prompts, multimask_output, return_logits)

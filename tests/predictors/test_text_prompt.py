@@ -104,6 +104,19 @@ def test_numbers_of_texts_and_boxes_must_agree(predictor) -> None:
         predictor.predict(text=["a", "b"], box=boxes)
 
 
+def test_a_batch_may_ask_by_text_for_some(predictor, photo) -> None:
+    batch = sam_jax.ImagePredictor(predictor.model, text_encoder=encoder)
+    batch.set_image_batch([photo, photo[:, ::-1], photo])
+    click = {"point_coords_batch": [None, [[9, 9]], None], "point_labels_batch": [None, [1], None]}
+    texts = ["a cat", None, ["a dog", "a cat"]]
+    masks, _, low = batch.predict_batch(**click, text_batch=texts)
+    assert [x.shape[0] for x in masks] == [3, 3, 2] and masks[2].shape[1] == 3
+    np.testing.assert_allclose(low[0], predictor.predict(text="a cat")[2], atol=1e-3)
+    np.testing.assert_allclose(low[2][1], low[0], atol=1e-3)
+    with pytest.raises(ValueError, match="image 1 of the batch: an empty text"):
+        batch.predict_batch(text_batch=["a cat", " ", "a dog"])
+
+
 def test_without_an_encoder_or_a_projection(predictor, tracker: Model, photo) -> None:
     alone = sam_jax.ImagePredictor(predictor.model)
     alone.set_image(photo)
