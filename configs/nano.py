@@ -11,7 +11,7 @@ from dataclasses import replace
 from configs.nano_clips import videos
 from configs.nano_text import config as nano_text
 from configs.nano_text import images
-from train.config import Evaluation, Source
+from train.config import Evaluation, LossWeights, Source
 
 _WORLD = Source(kind="synthetic")
 
@@ -22,8 +22,9 @@ config = replace(
     image_size=None,
     image_share=0.7,
     steps=1000,
-    images=replace(images, batch=4),
+    images=replace(images, batch=4, prompts=replace(images.prompts, corrections=1, text_share=0.6)),
     videos=replace(videos, batch=2),
+    losses=LossWeights(stride=4),
     optimizer=replace(nano_text.optimizer, learning_rate=3e-4, final=0.01),
     evaluation=Evaluation(images=_WORLD, videos=_WORLD, samples=50, frames=8),
 )

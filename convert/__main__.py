@@ -12,9 +12,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from sam_jax import config as config_json
 from sam_jax import models
-from sam_jax.checkpoint import detect, hf_config, native, run_folder, strict, torch_file
+from sam_jax.checkpoint import (
+    config_json,
+    detect,
+    hf_config,
+    native,
+    run_folder,
+    strict,
+    torch_file,
+)
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.huggingface import to_huggingface
 from sam_jax.checkpoint.names import to_official

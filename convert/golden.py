@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from convert import official
-from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config, to_json
+from sam_jax.checkpoint.config_json import to_json
+from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
 from sam_jax.ops.colour import MEAN, STD
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,8 @@ from PIL import Image
 
 from convert import official, official_sam
 from convert.golden import Recorder, last, picture, quantise, to_torch
-from sam_jax.config import SamConfig, VitConfig, to_json
+from sam_jax.checkpoint.config_json import to_json
+from sam_jax.config import SamConfig, VitConfig
 from sam_jax.ops.colour import MEAN, STD
 from sam_jax.presets import SAM_VIT_B
 

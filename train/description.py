@@ -7,7 +7,8 @@ from typing import Any
 
 from flax.traverse_util import flatten_dict
 
-from sam_jax.config import Config, to_json
+from sam_jax.checkpoint.config_json import to_json
+from sam_jax.config import Config
 from sam_jax.files import replacing
 from train.config import Recipe
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_jax import config as config_json
+from sam_jax.checkpoint import config_json
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.config import Config
 from sam_jax.files import replacing

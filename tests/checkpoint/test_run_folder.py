@@ -16,9 +16,9 @@ import pytest
 import sam_jax
 from sam_jax import models
 from sam_jax.checkpoint import strict
+from sam_jax.checkpoint.config_json import to_json
 from sam_jax.checkpoint.error import CheckpointError
 from sam_jax.checkpoint.run_folder import merge_lora, read_run_folder
-from sam_jax.config import to_json
 from sam_jax.presets import SAM2_1_HIERA_NANO
 
 SCALE = 2.0  # alpha / rank

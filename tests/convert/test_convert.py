@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from convert import __main__ as cli
-from sam_jax import config as config_json
 from sam_jax import models
-from sam_jax.checkpoint import detect, native, strict, torch_file
+from sam_jax.checkpoint import config_json, detect, native, strict, torch_file
 from sam_jax.checkpoint.huggingface import from_huggingface
 from sam_jax.checkpoint.names import from_official, to_official
 from sam_jax.config import WordsConfig

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from sam_jax import config as config_json
-from sam_jax.checkpoint import hf_config
+from sam_jax.checkpoint import config_json, hf_config
 from sam_jax.presets import PRESETS, SAM2_1_HIERA_NANO
 
 pytestmark = pytest.mark.oracle

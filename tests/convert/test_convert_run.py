@@ -15,8 +15,8 @@ import sam_jax
 from convert import __main__ as cli
 from sam_jax import models
 from sam_jax.checkpoint import strict, torch_file
+from sam_jax.checkpoint.config_json import to_json
 from sam_jax.checkpoint.names import from_official
-from sam_jax.config import to_json
 from sam_jax.image import encode_image
 from sam_jax.ops.colour import MEAN, STD
 from sam_jax.presets import SAM2_1_HIERA_NANO

@@ -63,9 +63,9 @@ def _weights(name: str) -> tuple[str, dict[str, np.ndarray]]:
 
 @cache
 def _model(name: str, decoder: str) -> Any:
+    from sam_jax.checkpoint.config_json import from_json
     from sam_jax.checkpoint.names import from_official
     from sam_jax.checkpoint.strict import flatten, unflatten
-    from sam_jax.config import from_json
     from sam_jax.models import abstract_params, build
     from sam_jax.types import Model
 
