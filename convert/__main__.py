@@ -93,8 +93,6 @@ def convert(arguments: Arguments) -> str:
     params = strict.flatten(strict.merge(_expected(config), found.params, arguments.source))
     notices = []
     if target != "native" and config.text_dim:
-        config = dataclasses.replace(config, text_dim=0, words=None)
-        params = {path: params[path] for path in strict.flatten(_expected(config))}
         notices.append("left out: all that reads text, which only native files hold")
     if arguments.half:
         params = {path: array.astype(np.float16) for path, array in params.items()}

@@ -37,6 +37,7 @@ _DENSE = (1, 0)
 _CONV = (2, 3, 1, 0)  # Conv2d and, with transpose_kernel=True, ConvTranspose2d
 _TABLE = (0, 2, 3, 1)  # NCHW -> NHWC
 _TRUNK_TABLE = re.compile(r"image_encoder/trunk/pos_embed(_window)?")  # SAM 1's is NHWC already
+_TEXT = re.compile("text_encoder/|prompt_encoder/text_projection/")
 # Buffers some exporters of SAM 1 keep; constants of ours, absent from the released files.
 _DROPPED = ("pixel_mean", "pixel_std")
 
@@ -64,10 +65,16 @@ def from_official(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def to_official(params: Mapping[str, np.ndarray], config: Config) -> dict[str, np.ndarray]:
-    """Inverse of `from_official`; `config` tells SAM 1 from SAM 2, whose prefixes differ."""
+    """Inverse of `from_official`, without what reads text, which the official code has not.
+
+    Args:
+      config: tells SAM 1 from SAM 2, whose prefixes differ.
+    """
     renames = _BACK + (_BACK_SAM2 if isinstance(config, Sam2Config) else _BACK_SAM)
     official = {}
     for path, array in params.items():
+        if _TEXT.match(path):
+            continue
         name = re.sub(r"/(kernel|scale)$", "/weight", path).replace("/", ".")
         axes = _axes(path, array.ndim)
         value = array if axes is None else array.transpose(np.argsort(axes))

@@ -11,7 +11,7 @@ from sam_jax.io.words import word_tokens
 from train.world.asking import absent_phrase, phrase_of
 from train.world.phrases import Words
 
-_SMALL_PART = 0.25  # how often a small part gets its phrase: there are many, and hardly to be seen
+_PART = 0.25  # how often a part of something gets its phrase: there are many
 _ABSENT = 0.5  # how many pictures are asked for something that they do not show
 
 
@@ -49,8 +49,8 @@ class Naming:
 
     def _of(self, words: Mapping[int, Words], i: int, rng: np.random.Generator) -> str | None:
         chance, phrase = rng.random(), None
-        if i in words and not words[i].held_out:
+        # What is small can hardly be seen. Upstream, too, learns text from larger things only (D.5).
+        if i in words and not words[i].held_out and words[i].size != "small":
             phrase = phrase_of(words, i, rng)
-            small = bool(words[i].whole) and words[i].size == "small"
-            phrase = None if small and chance > _SMALL_PART else phrase
+            phrase = None if words[i].whole and chance > _PART else phrase
         return phrase
