@@ -49,7 +49,7 @@ class Naming:
 
     def _of(self, words: Mapping[int, Words], i: int, rng: np.random.Generator) -> str | None:
         chance, phrase = rng.random(), None
-        # What is small can hardly be seen. Upstream, too, learns text from larger things only (D.5).
+        # What is small can hardly be seen; the paper, too, takes larger things only (D.5).
         if i in words and not words[i].held_out and words[i].size != "small":
             phrase = phrase_of(words, i, rng)
             phrase = None if words[i].whole and chance > _PART else phrase
