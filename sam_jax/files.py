@@ -1,10 +1,11 @@
 """Writing files so that nothing is lost: prove the place first, never leave half a file."""
 
 import os
+import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -83,3 +84,54 @@ def replacing(path: str | os.PathLike) -> Generator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_replaceable(path: str | os.PathLike, is_ours: Callable[[Path], bool]) -> None:
+    """Find out before any work whether `path` can become a folder of ours.
+
+    Args:
+      is_ours: whether a folder that is not empty may be replaced.
+
+    Raises:
+      ValueError: it is a file, or holds something else.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"cannot write the folder {path}: it is a file")
+    if path.is_dir() and any(path.iterdir()) and not is_ours(path):
+        raise ValueError(
+            f"the folder {path} holds something else, which would be lost: name another one"
+        )
+
+
+@contextmanager
+def replacing_dir(path: str | os.PathLike, is_ours: Callable[[Path], bool]) -> Generator[Path]:
+    """A folder beside `path`, renamed to it when the block ends and removed when it fails.
+
+    Args:
+      is_ours: as for `check_replaceable`.
+
+    Raises:
+      ValueError: as `check_replaceable`, or it cannot be written, or the disk is full.
+    """
+    path = Path(os.path.abspath(path))
+    check_replaceable(path, is_ours)
+    temporary, before = (path.with_name(f".sam_jax_{uuid.uuid4().hex}.tmp") for _ in range(2))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            os.rename(path, before)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if before.exists():
+                os.rename(before, path)
+            raise
+    except OSError as error:
+        raise ValueError(f"cannot write the folder {path}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)

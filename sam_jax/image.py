@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from sam_jax.config import DecoderConfig
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.ops.masks import stability_score
-from sam_jax.types import ImageFeatures, Masks, Model, Prompts, PromptTokens
+from sam_jax.types import ImageFeatures, Masks, Model, Prompts, PromptTokens, Size
 
 
 def apply(model: Model, method: str, *inputs: Any) -> Any:
@@ -63,7 +64,7 @@ def decode_masks(model: Model, features: ImageFeatures, tokens: PromptTokens) ->
 
     def images(group: PromptTokens) -> Masks:
         decode = partial(apply, model, "decode_masks")
-        if b > 1:
+        if b != 1:
             return jax.vmap(decode)(embed, features.high_res, group)
         # Batch axes of one that vmap adds inside the products cost a fifth of the time on CPU.
         return jax.tree.map(
@@ -87,13 +88,15 @@ def decode_masks(model: Model, features: ImageFeatures, tokens: PromptTokens) ->
     return jax.tree.map(lambda x: x.reshape(n, *x.shape[2:]), masks)
 
 
-def _group_size(prompts: int, images: int) -> int:
+def _group_size(prompts: Size, images: Size) -> Size:
     """How many prompts of each image to decode at once.
 
     On CPU a few prompts fill the caches (64 at once take 2.5 times as long as 16 groups of 4);
     accelerators want them all, until the upscaled maps fill the memory.
     """
-    limit = max(1, (4 if jax.default_backend() == "cpu" else 64) // images)
+    if jax.export.is_symbolic_dim(prompts) or jax.export.is_symbolic_dim(images):
+        return prompts  # nobody knows yet how many there are
+    limit = max(1, (4 if for_cpu() else 64) // images)
     return max(size for size in range(1, prompts + 1) if prompts % size == 0 and size <= limit)
 
 

@@ -14,7 +14,7 @@ dicts that grow with the video.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sam_jax.types import FrameMemory, MemoryBank, Recall
+from sam_jax.types import FrameMemory, MemoryBank, Recall, Size
 
 RECENT_POINTERS = 15  # upstream: max_obj_ptrs_in_encoder - 1
 EMPTY = -(2**31)  # in place of a frame number; those below 0 are as good as others
@@ -50,7 +50,7 @@ def init_bank(
     )
 
 
-def prompted_slots(bank: MemoryBank) -> int:
+def prompted_slots(bank: MemoryBank) -> Size:
     """How many prompted frames of an object the bank holds."""
     return bank.pointers.shape[1] - RECENT_POINTERS
 

@@ -22,6 +22,8 @@ FOREGROUND = 1
 BOX_TOP_LEFT = 2
 BOX_BOTTOM_RIGHT = 3
 
+Size = Any  # how many of something: an int, or a symbol where jax.export leaves it open
+
 
 @struct.dataclass
 class Model:

@@ -5,7 +5,7 @@ from threading import Barrier
 
 import pytest
 
-from sam_jax.files import check_output_dir, replacing
+from sam_jax.files import check_output_dir, replacing, replacing_dir
 
 
 def test_folders_are_created_and_left_empty(tmp_path):
@@ -84,3 +84,44 @@ def test_the_longest_names(tmp_path):
         with pytest.raises(ValueError, match=r"cannot write .*(too long|exist)"), replacing(path):
             pass
     assert os.listdir(tmp_path) == ["a" * 253]
+
+
+def _has_mark(folder):
+    return {file.name for file in folder.iterdir()} == {"mark"}
+
+
+def test_a_folder_appears_all_at_once(tmp_path):
+    path = tmp_path / "a" / "b"
+    with replacing_dir(path, _has_mark) as temporary:
+        (temporary / "mark").write_text("one")
+        assert not path.exists()
+    with replacing_dir(path, _has_mark) as temporary:  # over one of its kind
+        (temporary / "mark").write_text("two")
+        assert (path / "mark").read_text() == "one"
+    assert (path / "mark").read_text() == "two"
+    with pytest.raises(KeyboardInterrupt), replacing_dir(path, _has_mark) as temporary:
+        (temporary / "half").touch()
+        raise KeyboardInterrupt
+    assert (path / "mark").read_text() == "two"
+    assert os.listdir(path.parent) == ["b"] and os.listdir(path) == ["mark"]
+
+
+def test_a_folder_may_be_there_but_empty(tmp_path):
+    with replacing_dir(tmp_path / "a", _has_mark):
+        (tmp_path / "a").mkdir()
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_else_is_there_is_not_replaced(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").touch()
+    (tmp_path / "file").touch()
+    for name, message in (
+        ("other", "other holds something else, which would be lost"),
+        ("file", "cannot write the folder .*file: it is a file"),
+        ("file/below", "cannot write the folder .*below: .*File exists"),
+    ):
+        with pytest.raises(ValueError, match=message), replacing_dir(tmp_path / name, _has_mark):
+            raise AssertionError("it must not come to this")
+    assert sorted(os.listdir(tmp_path)) == ["file", "other"]
+    assert os.listdir(tmp_path / "other") == ["mine"]

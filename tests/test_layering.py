@@ -20,7 +20,7 @@ ALLOWED = {
     "memory": {"types"},
     "image": _PURE,
     "frame": _PURE | {"image"},
-    "per_object": {"types", "frame"},
+    "per_object": {"types", "frame", "ops"},
     "video": _PURE | {"memory", "frame", "per_object"},
     "everything": _PURE | {"image"},
     "predictors": _PURE | {"memory", "image", "frame", "video", "everything", "io"},
@@ -30,6 +30,7 @@ ALLOWED = {
     "sharding": set(),
     "clip": {"checkpoint", "image", "io", "models", "types"},
     "load": {"checkpoint", "models", "presets", "types", "config"},
+    "export": _PURE | {"image", "video", "predictors", "checkpoint", "load", "files"},
 }
 UNRESTRICTED = {"__init__", "__main__", "cli"}
 # Folders beside sam_jax -> which of them (and of sam_jax) they must not import.

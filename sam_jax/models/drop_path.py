@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sam_jax.types import Size
+
 
 def draw_branches(
-    module: nn.Module, rate: float, blocks: int, images: int
+    module: nn.Module, rate: float, blocks: int, images: Size
 ) -> Float[Array, "blocks 2 b"] | None:
     """What the two branches of each block are multiplied by: 0, or what makes up for the zeros.
 

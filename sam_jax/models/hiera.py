@@ -22,6 +22,7 @@ from sam_jax.models.layers import LayerNorm, Linear, Mlp, dot, gelu, max_pool_2x
 from sam_jax.ops.attention import attend
 from sam_jax.ops.resize import bicubic
 from sam_jax.ops.windows import partition, unpartition
+from sam_jax.types import Size
 
 
 class WindowAttention(nn.Module):
@@ -168,7 +169,7 @@ class Hiera(nn.Module):
                 outputs.append(x)
         return outputs
 
-    def _keep(self, images: int) -> Float[Array, "blocks 2 b"] | None:
+    def _keep(self, images: Size) -> Float[Array, "blocks 2 b"] | None:
         return draw_branches(self, self.drop_path, self.config.depth, images)
 
     def position(self, height: int, width: int) -> Float[Array, "1 h w c"]:

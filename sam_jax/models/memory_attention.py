@@ -88,7 +88,7 @@ def _read(
 
     def step(carry: tuple, slot: tuple[Array, Array, Array]) -> tuple:
         keys, values, valid = slot
-        if n > 1:
+        if n != 1:
             return update(carry, keys, values, valid[:, None]), None
         return jax.lax.cond(
             valid[0], lambda c: update(c, keys, values, None), lambda c: c, carry

@@ -129,6 +129,6 @@ class PromptEncoder(nn.Module):
             return absent
         # Several masks are computed always: whether one of them is given is not known to a device
         # that holds some of them.
-        if self.is_initializing() or k > 1:
+        if self.is_initializing() or k != 1:
             return embed()
         return jax.lax.cond(prompts.has_mask.any(), embed, lambda: absent)

@@ -30,6 +30,7 @@ def test_help_lists_the_commands(args, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "segment Segment what clicks, boxes or a mask point at" in text
     assert "everything Find the masks of everything" in text
+    assert "export Write programs that run without this package" in text
     assert "models List the models" in text
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sam_jax.ops import attention
+from sam_jax.ops.formulation import tracing_for
 
 
 def _reference(q, k, v):
@@ -61,11 +62,10 @@ def _maps(h, w):
     return [jnp.asarray(random.standard_normal(s), jnp.float32) for s in shapes]
 
 
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize(("h", "w"), [(4, 6), (36, 32), (33, 31)])
-def test_rows_and_columns_of_a_map_are_a_bias(monkeypatch, h, w, backend):
+def test_rows_and_columns_of_a_map_are_a_bias(h, w, platform):
     """Dense; in parts, as on CPU; and by more columns of queries and keys, as elsewhere."""
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     q, k, v, rows, columns = _maps(h, w)
     flat = [np.asarray(x).reshape(2, h * w, 3, 8) for x in (q, k, v)]
     scores = np.einsum("nqed,nked->neqk", flat[0], flat[1]) / np.sqrt(8)
@@ -74,5 +74,6 @@ def test_rows_and_columns_of_a_map_are_a_bias(monkeypatch, h, w, backend):
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     expected = np.einsum("neqk,nked->nqed", weights, flat[2]).reshape(q.shape)
-    found = attention.attend_on_map(q, k, v, rows, columns)
+    with tracing_for(platform):
+        found = attention.attend_on_map(q, k, v, rows, columns)
     np.testing.assert_allclose(found, expected, atol=5e-5)
