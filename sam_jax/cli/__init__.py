@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TextIO
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from sam_jax.cli.batch_args import Batch
 from sam_jax.cli.everything_args import Everything
 
 
@@ -184,6 +185,7 @@ class Models:
 _SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
 _EVERYTHING = "Find the masks of everything in pictures, or in a video."
 _TRACK = "Follow what clicks, boxes or masks point at, through a video."
+_BATCH = "Segment or track all pictures and clips of a folder or bucket; resumable."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
 
@@ -222,6 +224,10 @@ def _run(args: list[str]) -> int:
         from sam_jax.cli.everything import everything
 
         return everything(command)
+    if isinstance(command, Batch):
+        from sam_jax.cli.batch import batch
+
+        return batch(command)
     if isinstance(command, Track):
         from sam_jax.cli.track import track
 
@@ -231,8 +237,14 @@ def _run(args: list[str]) -> int:
     return segment(command)
 
 
-def _parsed(args: list[str]) -> Segment | Everything | Track | Models:
-    commands = {"segment": Segment, "everything": Everything, "track": Track, "models": Models}
+def _parsed(args: list[str]) -> Segment | Everything | Track | Batch | Models:
+    commands = {
+        "segment": Segment,
+        "everything": Everything,
+        "track": Track,
+        "batch": Batch,
+        "models": Models,
+    }
     if args[0] in commands:  # by itself, so that errors name the help of the command
         return tyro.cli(commands[args[0]], prog=f"sam-jax {args[0]}", args=args[1:])
     # The list of commands has room for a line each, the help of a command for its whole docstring.
@@ -240,6 +252,7 @@ def _parsed(args: list[str]) -> Segment | Everything | Track | Models:
         Annotated[Segment, subcommand("segment", description=_SEGMENT)]
         | Annotated[Everything, subcommand("everything", description=_EVERYTHING)]
         | Annotated[Track, subcommand("track", description=_TRACK)]
+        | Annotated[Batch, subcommand("batch", description=_BATCH)]
         | Annotated[Models, subcommand("models", description=_MODELS)],
         prog="sam-jax",
         description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"
