@@ -80,7 +80,11 @@ class ClipTracker:
         self._host = host
         self._rows = NamedSharding(mesh, P(DATA))
         self._everywhere = NamedSharding(mesh, P())
-        self._track = jax.jit(over_objects(clips.track_window, mesh), donate_argnums=1)
+        self._track = jax.jit(
+            over_objects(clips.track_window, mesh),
+            donate_argnums=1,
+            out_shardings=self._rows,  # else the state comes back placed otherwise, and recompiles
+        )
 
     def __call__(self, shards: Iterable[Shard]) -> Iterator[Outcome]:
         """What comes of each clip of the shards, in order."""
@@ -164,7 +168,7 @@ class ClipTracker:
         )
 
     def _new_state(self, sizes: _Sizes) -> Any:
-        """Placed as the program returns it, or the second window would compile it again."""
+        """Placed as the program returns it."""
         n = self._size * sizes.objects
         state = video.init_state(self._asker.model, n, prompted=sizes.prompted)
         return jax.device_put(state, self._rows)

@@ -6,6 +6,7 @@ What is not on disk goes through fsspec and the package that knows the protocol.
 import glob
 import os
 import posixpath
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -131,7 +132,7 @@ def create(where: str, data: bytes) -> bool:
             return False
         write(where, data)
         return True
-    temporary = Path(f"{where}.{os.getpid()}.tmp")
+    temporary = Path(where).with_name(f".sam_jax_{uuid.uuid4().hex}.tmp")
     try:
         _write_through(temporary, data)
         os.link(temporary, where)  # unlike a rename, it fails if the name is taken
