@@ -12,7 +12,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 from flax import struct
-from jaxtyping import Array, BFloat16, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, BFloat16, Bool, Float, Int, PRNGKeyArray, UInt8
 
 # Point labels. Upstream knows -1 to 3; PAD is ours: a slot that no attention sees.
 PAD = -2
@@ -222,6 +222,31 @@ class FrameOutput:
     logits: Float[Array, "n hm wm"]
     iou: Float[Array, " n"]
     object_logit: Float[Array, " n"]
+
+
+@struct.dataclass
+class ClipWindow:
+    """Some frames of b clips, one in each slot, and what is asked on them of n = b * o objects.
+
+    Attributes:
+      images: at the model input's size.
+      live: false where the clip has ended, or there is none.
+      begins: the object's clip begins with this window: what was in its slot is forgotten.
+      num_frames: length of the object's clip; looked at where it `begins`.
+      prompts: leaves have the objects first and then the frames; see `FrameInput`.
+      masks: 0 or 1, at the model input's size; k = n, or 0 where nobody is given one.
+      mask_at: on which frame of the window an object's mask is given; -1: on none.
+    """
+
+    images: UInt8[Array, "b t H W 3"]
+    live: Bool[Array, "b t"]
+    begins: Bool[Array, " n"]
+    num_frames: Int[Array, " n"]
+    prompts: Prompts
+    prompted: Bool[Array, "n t"]
+    correcting: Bool[Array, "n t"]
+    masks: UInt8[Array, "k H W"]
+    mask_at: Int[Array, " n"]
 
 
 @struct.dataclass

@@ -275,21 +275,54 @@ def track(
     Returns:
       The state after the last frame, and outputs with a leading t.
     """
-    t, b = images.shape[:2]
+    t = images.shape[0]
     if t == 0 or (chunk is not None and chunk < 1):
         raise ValueError(f"a clip has at least one frame, as has a chunk: got {t} and {chunk}")
-    chunk = min(t, chunk or (1 if for_cpu() else 8))
     inputs = (images, prompts, prompted, correcting)
 
+    def encode(inputs: tuple) -> ImageFeatures:
+        images = inputs[0]  # [chunk b H W 3]
+        return encode_chunk(model, images)
+
     def frame(state: VideoState, inputs: tuple) -> tuple[VideoState, FrameOutput]:
-        return step(model, state, FrameInput(*inputs), options)
+        features, _, *asked = inputs
+        return step(model, state, FrameInput(features, *asked), options)
+
+    return over_frames(state, inputs, encode, frame, chunk or frames_at_once())
+
+
+def frames_at_once() -> int:
+    """How many frames of a clip to encode together: a CPU gains nothing from several."""
+    return 1 if for_cpu() else 8
+
+
+def encode_chunk(model: Model, images: Shaped[Array, "t b H W 3"]) -> ImageFeatures:
+    """`encode_frames` of some frames of b clips; leaves have a leading t, and then b."""
+    t, b = images.shape[:2]
+    features = encode_frames(model, images.reshape(t * b, *images.shape[2:]))
+    return jax.tree.map(lambda x: x.reshape(t, b, *x.shape[1:]), features)
+
+
+def over_frames(
+    state: VideoState,
+    inputs: tuple,
+    encode: Callable[[tuple], ImageFeatures],
+    frame: Callable[[VideoState, tuple], tuple[VideoState, FrameOutput]],
+    chunk: int,
+) -> tuple[VideoState, FrameOutput]:
+    """A scan over frames, with some of them encoded at once, outside of it.
+
+    Args:
+      inputs: leaves have a leading t.
+      encode: the features of some frames, from their inputs; both with a leading axis of frames.
+      frame: called with the state, and the features of one frame before its inputs.
+      chunk: frames encoded at once.
+    """
+    t = jax.tree.leaves(inputs)[0].shape[0]
+    chunk = min(t, chunk)
 
     def frames(state: VideoState, inputs: tuple) -> tuple[VideoState, FrameOutput]:
-        images, *asked = inputs
-        count = images.shape[0]
-        features = encode_frames(model, images.reshape(count * b, *images.shape[2:]))
-        features = jax.tree.map(lambda x: x.reshape(count, b, *x.shape[1:]), features)
-        return jax.lax.scan(frame, state, (features, *asked))
+        return jax.lax.scan(frame, state, (encode(inputs), *inputs))
 
     whole = t // chunk * chunk
     chunks = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TextIO
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
+from sam_jax.cli.batch_args import Batch
 from sam_jax.cli.everything_args import Everything
 from sam_jax.cli.export_args import Export
 
@@ -185,6 +186,7 @@ class Models:
 _SEGMENT = "Segment what clicks, boxes or a mask point at, in pictures."
 _EVERYTHING = "Find the masks of everything in pictures, or in a video."
 _TRACK = "Follow what clicks, boxes or masks point at, through a video."
+_BATCH = "Segment or track all pictures and clips of a folder or bucket; resumable."
 _EXPORT = "Write programs that run without this package, on CPU, GPU and TPU."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
@@ -224,6 +226,10 @@ def _run(args: list[str]) -> int:
         from sam_jax.cli.everything import everything
 
         return everything(command)
+    if isinstance(command, Batch):
+        from sam_jax.cli.batch import batch
+
+        return batch(command)
     if isinstance(command, Export):
         from sam_jax.cli.export import export
 
@@ -237,11 +243,12 @@ def _run(args: list[str]) -> int:
     return segment(command)
 
 
-def _parsed(args: list[str]) -> Segment | Everything | Track | Export | Models:
+def _parsed(args: list[str]) -> Segment | Everything | Track | Batch | Export | Models:
     commands = {
         "segment": Segment,
         "everything": Everything,
         "track": Track,
+        "batch": Batch,
         "export": Export,
         "models": Models,
     }
@@ -252,6 +259,7 @@ def _parsed(args: list[str]) -> Segment | Everything | Track | Export | Models:
         Annotated[Segment, subcommand("segment", description=_SEGMENT)]
         | Annotated[Everything, subcommand("everything", description=_EVERYTHING)]
         | Annotated[Track, subcommand("track", description=_TRACK)]
+        | Annotated[Batch, subcommand("batch", description=_BATCH)]
         | Annotated[Export, subcommand("export", description=_EXPORT)]
         | Annotated[Models, subcommand("models", description=_MODELS)],
         prog="sam-jax",

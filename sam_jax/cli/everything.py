@@ -18,9 +18,8 @@ from sam_jax.files import output_dir, replacing
 from sam_jax.io.images import read_image
 from sam_jax.io.masks import write_coco, write_png
 from sam_jax.io.overlay import many_colors, overlay
+from sam_jax.io.videos import VIDEO_SUFFIXES
 from sam_jax.ops import rle
-
-_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
 
 def everything(args: Everything) -> int:
@@ -75,7 +74,7 @@ def everything(args: Everything) -> int:
 
 def _is_video(path: Path) -> bool:
     """A folder, or something with the name of a video."""
-    return path.is_dir() or path.suffix.lower() in _VIDEOS
+    return path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _check_picture_options(args: Everything) -> None:

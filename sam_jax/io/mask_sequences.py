@@ -67,7 +67,12 @@ class FrameMasks:
     @property
     def object_scores(self) -> Float[np.ndarray, " o"]:
         """Probability that the object is in the picture, 0..1."""
-        return 0.5 + 0.5 * np.tanh(0.5 * self.object_logits)  # the sigmoid, without overflow
+        return object_scores(self.object_logits)
+
+
+def object_scores(object_logits: Float[np.ndarray, " o"]) -> Float[np.ndarray, " o"]:
+    """Probabilities that the objects are in the picture, 0..1."""
+    return 0.5 + 0.5 * np.tanh(0.5 * object_logits)  # the sigmoid, without overflow
 
 
 class _FrameFiles:

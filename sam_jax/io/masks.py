@@ -39,17 +39,32 @@ def write_rle(
     """
     entries = []
     for index, (mask, iou) in enumerate(zip(masks, ious, strict=True)):
-        code = rle.encode(mask)
-        entry = {
-            "segmentation": code,
-            "area": rle.area(code),
-            "bbox": list(rle.bounding_box(code)),
-            "predicted_iou": round(float(iou), 6),
-        }
-        entries.append(entry | (extra[index] if extra else {}))
+        entries.append(mask_entry(mask, iou) | (extra[index] if extra else {}))
     lines = ",\n".join(json.dumps(entry) for entry in entries)
     with replacing(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n")
+
+
+def mask_entry(mask: Bool[np.ndarray, "h w"], iou: float | np.floating) -> dict[str, Any]:
+    """segmentation, area, bbox and predicted_iou, as `write_rle` has them."""
+    code = rle.encode(mask)
+    return {
+        "segmentation": code,
+        "area": rle.area(code),
+        "bbox": list(rle.bounding_box(code)),
+        "predicted_iou": round(float(iou), 6),
+    }
+
+
+def record_entry(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of `AutomaticMaskGenerator` with a compressed code, for JSON.
+
+    Scores are rounded. `bbox` is COCO's, which counts the last row and column.
+    """
+    entry = record | {"bbox": list(rle.bounding_box(record["segmentation"]))}
+    for score in ("predicted_iou", "stability_score"):
+        entry[score] = round(record[score], 6)
+    return entry
 
 
 def write_coco(
@@ -70,11 +85,8 @@ def write_coco(
     }
     lines = []
     for number, record in enumerate(records, start=1):
-        entry = {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0} | record
-        entry["bbox"] = list(rle.bounding_box(record["segmentation"]))
-        for score in ("predicted_iou", "stability_score"):
-            entry[score] = round(record[score], 6)
-        lines.append(json.dumps(entry))
+        entry = {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0}
+        lines.append(json.dumps(entry | record_entry(record)))
     annotations = ",\n".join(lines)
     with replacing(path) as temporary:
         temporary.write_text(f'{json.dumps(head)[:-1]}, "annotations": [\n{annotations}\n]}}\n')
@@ -128,9 +140,15 @@ def read_mask(
         if not np.isfinite(logits).all():
             raise ValueError(f"mask {path} holds logits that are not finite")
         return logits.astype(np.float32)
-    inside = _inside(values, path, image_hw)
+    return mask_logits(_inside(values, path, image_hw), size, keep_aspect=keep_aspect)
+
+
+def mask_logits(
+    inside: Bool[np.ndarray, "h w"], size: int, *, keep_aspect: bool
+) -> Float32[np.ndarray, "size size"]:
+    """A mask of an image's own size as a mask prompt; arguments as for `read_mask`."""
     if keep_aspect:
-        below, beside = (max(image_hw) - length for length in image_hw)
+        below, beside = (max(inside.shape) - length for length in inside.shape)
         inside = np.pad(inside, ((0, below), (0, beside)))
     low = Image.fromarray(inside.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
     return PROMPT_LOGIT * (2 * np.asarray(low) - 1)

@@ -26,6 +26,10 @@ from sam_jax.io.frame_sources import (
 from sam_jax.io.images import as_rgb
 from sam_jax.io.video_file import VideoFile
 
+VIDEO_SUFFIXES = {
+    ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv",
+}  # fmt: skip
+
 
 class Video:
     """Frames by number, in the order in which they are shown; made by `open_video`.

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from sam_jax.config import SamConfig
@@ -89,8 +90,10 @@ class AutomaticMaskGenerator:
         use_m2m: bool = False,
         multimask_output: bool = True,
         max_candidates: int = 2048,
+        mesh: Mesh | None = None,
     ) -> None:
         self.model = model
+        self.mesh = mesh
         self.options = GeneratorOptions(
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
@@ -129,11 +132,15 @@ class AutomaticMaskGenerator:
         """`generate` for each of several pictures, of any sizes, in one program."""
         pictures = [as_rgb(image) for image in images]
         return [
-            self._records(candidates) for candidates in search(self.model, pictures, self.options)
+            self.records(candidates)
+            for candidates in search(self.model, pictures, self.options, self.mesh)
         ]
 
-    def _records(self, candidates: list[Candidate]) -> list[Record]:
-        """Of one picture, from what was found in each of its crops."""
+    def records(self, candidates: list[Candidate]) -> list[Record]:
+        """Of one picture, from what `predictors.search.search` found in each of its crops.
+
+        The part of `generate` for which a device is not needed.
+        """
         options, config = self.options, self.model.config
         if options.crop_n_layers and candidates:
             areas = np.array([np.prod(found.crop.size) for found in candidates])

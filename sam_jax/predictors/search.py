@@ -1,12 +1,14 @@
 """The crops of pictures through `sam_jax.everything.find_masks`, and what it found to the host."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from sam_jax import everything, image
@@ -16,6 +18,7 @@ from sam_jax.predictors.crops import Crop, canvas_of, crops_of, view_of
 from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.prompts import bucket
 from sam_jax.predictors.records import Candidate
+from sam_jax.sharding import DATA, over_objects
 from sam_jax.types import FoundMasks, ImageFeatures, MaskLimits, Model, PointGrid
 
 _CROPS = 8  # searched by one call on an accelerator; a CPU gains nothing from a batch
@@ -37,9 +40,22 @@ class _Job:
     asked: Bool[np.ndarray, " p"]
 
 
-@jax.jit
-def _encode(model: Model, images: Float[Array, "b H W 3"]) -> ImageFeatures:
-    return image.encode_image(model, images)
+_encode = jax.jit(image.encode_image)
+_find = jax.jit(everything.find_masks, static_argnames="options")
+
+
+@cache
+def _encoder(mesh: Mesh | None) -> Callable[..., ImageFeatures]:
+    """For one device, or for crops that are spread over those of a mesh."""
+    return _encode if mesh is None else jax.jit(over_objects(image.encode_image, mesh))
+
+
+@cache
+def _finder(mesh: Mesh | None, options: EverythingOptions) -> Callable[..., FoundMasks]:
+    """Likewise of `find_masks`."""
+    if mesh is None:
+        return partial(_find, options=options)
+    return jax.jit(over_objects(partial(everything.find_masks, options=options), mesh))
 
 
 @jax.jit
@@ -49,13 +65,17 @@ def _take(
     return logits[picture, slots]
 
 
-_find = jax.jit(everything.find_masks, static_argnames="options")
-
-
 def search(
-    model: Model, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], options: GeneratorOptions
+    model: Model,
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    options: GeneratorOptions,
+    mesh: Mesh | None = None,
 ) -> Iterator[list[Candidate]]:
-    """What is found in each picture: crop by crop, the best first, no duplicates within a crop."""
+    """What is found in each picture: crop by crop, the best first, no duplicates within a crop.
+
+    Args:
+      mesh: of the devices that share the crops; None: one device looks at them all.
+    """
     grids = options.grids()
     jobs = [
         _job(number, crop, grids)
@@ -64,16 +84,15 @@ def search(
     ]
     found: list[list[Candidate]] = [[] for _ in pictures]
     done = 0
-    for some in _batches(jobs):
+    for some in _batches(jobs, 1 if mesh is None else mesh.shape[DATA]):
         inputs = [
             canvas_of(job.crop, model.config).paint(job.crop.pixels(pictures[job.picture]))
             for job in some
         ]
-        features = _encode(model, np.stack(inputs))
+        features = _encoder(mesh)(model, np.stack(inputs))
         names = [_name(job) for job in some]
-        for job, candidates in zip(
-            some, _found(model, features, some, names, options), strict=True
-        ):
+        results = _found(model, features, some, names, options, mesh)
+        for job, candidates in zip(some, results, strict=True):
             found[job.picture] += candidates
         del features  # or the next crop's are made beside them
         while done < some[-1].picture:  # all of its crops were before
@@ -122,20 +141,15 @@ def _found(
     jobs: Sequence[_Job],
     names: Sequence[str],
     options: GeneratorOptions,
+    mesh: Mesh | None = None,
 ) -> list[list[Candidate]]:
     """What is found in each of the encoded crops, by one call."""
     config = model.config
     per_point = config.decoder.num_multimask_outputs if options.multimask_output else 1
     view = view_of([job.crop for job in jobs], config)
-    result = _find(
-        model,
-        features,
-        _grid(jobs, config),
-        view,
-        _limits(options, config),
-        options=_static(options, config),
-    )
-    small = jax.device_get(result.replace(logits=None))
+    find = _finder(mesh, _static(options, config))
+    result = find(model, features, _grid(jobs, config), view, _limits(options, config))
+    small = jax.device_get(replace(result, logits=None))
     for passed, name in zip(small.passed, names, strict=True):
         _warn_of_dropped(int(passed), options.max_candidates, name)
     return [
@@ -144,12 +158,19 @@ def _found(
     ]
 
 
-def _batches(jobs: list[_Job]) -> Iterator[list[_Job]]:
-    """Eight crops together, and what is left in fours, twos and ones: few different programs."""
+def _batches(jobs: list[_Job], devices: int) -> Iterator[list[_Job]]:
+    """Eight crops a device, and what is left in fours, twos and ones: few different programs.
+
+    So that all devices have the same number, the last crop is repeated, with nothing asked.
+    """
     most = 1 if jax.default_backend() == "cpu" else _CROPS
+    if jobs:
+        idle = replace(jobs[-1], asked=np.zeros_like(jobs[-1].asked))
+        jobs = [*jobs, *[idle] * (-len(jobs) % devices)]
     start = 0
     while start < len(jobs):
-        size = next(n for n in (most, 4, 2, 1) if n <= len(jobs) - start)
+        left = (len(jobs) - start) // devices
+        size = devices * next(n for n in (most, 4, 2, 1) if n <= left)
         yield jobs[start : start + size]
         start += size
 

@@ -107,7 +107,7 @@ def test_crops_of_several_pictures_are_kept_apart(model, photo, monkeypatch) -> 
 
     groups = []
 
-    def together(jobs: list) -> list:
+    def together(jobs: list, devices: int) -> list:
         groups.append([jobs[:8], jobs[8:]])
         return groups[-1]
 
