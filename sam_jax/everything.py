@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from sam_jax.image import predict
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.ops.masks import fill_holes_and_sprinkles, nms
 from sam_jax.ops.measure import measure
 from sam_jax.types import (
@@ -210,7 +211,7 @@ def _add_good(
 
 def _measured_at_once() -> tuple[int, tuple[int, int]]:
     """How many masks, in tiles of how many pixels: a cacheful on CPU, much work elsewhere."""
-    return (4, (64, 512)) if jax.default_backend() == "cpu" else (64, (512, 1024))
+    return (4, (64, 512)) if for_cpu() else (64, (512, 1024))
 
 
 def _is_cut_off(box: Int[Array, "c 4"], view: PictureView) -> Bool[Array, " c"]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from sam_jax.config import DecoderConfig
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.ops.masks import stability_score
 from sam_jax.types import ImageFeatures, Masks, Model, Prompts, PromptTokens
 
@@ -93,7 +94,7 @@ def _group_size(prompts: int, images: int) -> int:
     On CPU a few prompts fill the caches (64 at once take 2.5 times as long as 16 groups of 4);
     accelerators want them all, until the upscaled maps fill the memory.
     """
-    limit = max(1, (4 if jax.default_backend() == "cpu" else 64) // images)
+    limit = max(1, (4 if for_cpu() else 64) // images)
     return max(size for size in range(1, prompts + 1) if prompts % size == 0 and size <= limit)
 
 

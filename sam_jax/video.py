@@ -34,6 +34,7 @@ from sam_jax.frame import (
     remember,
     see,
 )
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.per_object import over_each, where_needed
 from sam_jax.types import (
     NOT_A_POINT,
@@ -277,7 +278,7 @@ def track(
     t, b = images.shape[:2]
     if t == 0 or (chunk is not None and chunk < 1):
         raise ValueError(f"a clip has at least one frame, as has a chunk: got {t} and {chunk}")
-    chunk = min(t, chunk or (1 if jax.default_backend() == "cpu" else 8))
+    chunk = min(t, chunk or (1 if for_cpu() else 8))
     inputs = (images, prompts, prompted, correcting)
 
     def frame(state: VideoState, inputs: tuple) -> tuple[VideoState, FrameOutput]:

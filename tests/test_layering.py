@@ -20,7 +20,7 @@ ALLOWED = {
     "memory": {"types"},
     "image": _PURE,
     "frame": _PURE | {"image"},
-    "per_object": {"types", "frame"},
+    "per_object": {"types", "frame", "ops"},
     "video": _PURE | {"memory", "frame", "per_object"},
     "everything": _PURE | {"image"},
     "predictors": _PURE | {"memory", "image", "frame", "video", "everything", "io"},

@@ -12,6 +12,7 @@ from flax import struct
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.types import ImageFeatures, Model
 from train.config import Recipe
 from train.losses import Losses
@@ -90,7 +91,7 @@ def make_step(
         assert stream is not None
         drop_key, key = jax.random.split(key)
         weights = recipe.losses
-        with quick_gradients(frames) if jax.default_backend() == "cpu" else nullcontext():
+        with quick_gradients(frames) if for_cpu() else nullcontext():
             losses = rollout(
                 model,
                 encode(model, batch.images, drop_key),

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sam_jax.ops.formulation import for_cpu
+
 _CHUNK = 512  # keys per scan step: a [4096, 512] float32 tile stays in the cache of one core
 _DENSE_LIMIT = 1 << 20  # scores per head above which keys are scanned
 
@@ -50,7 +52,7 @@ def attend_on_map(
     n, h, w, heads, d = q.shape
     q = q * jnp.asarray(d**-0.5, q.dtype)
     long = (h * w) ** 2 > _DENSE_LIMIT
-    if long and jax.default_backend() != "cpu":
+    if long and not for_cpu():
         # The bias as more columns: with one-hot rows and columns as keys it is part of the product.
         at_row = jnp.broadcast_to(jnp.eye(h, dtype=k.dtype)[:, None, None], rows.shape)
         at_column = jnp.broadcast_to(jnp.eye(w, dtype=k.dtype)[:, None], columns.shape)
