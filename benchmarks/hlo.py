@@ -43,6 +43,12 @@ def _collective(results: str, kind: str, started: str | None) -> Collective:
     return Collective(kind, sum(size for _, size in arrays), largest[0])
 
 
+def array_bytes(array: str) -> int:
+    """Of an array as XLA writes it, such as "f32[8,16]{1,0}"."""
+    found = _ARRAY.search(array)
+    return _bytes(found[1], found[2], found[3]) if found else 0
+
+
 def _bytes(dtype: str, bits: str | None, lengths: str) -> int:
     """Of an array; a bool has a byte, and XLA calls it pred."""
     elements = math.prod(int(length) for length in lengths.split(",") if length)
