@@ -52,7 +52,7 @@ demo: .venv/.installed ## segment a photo, track a thing through a clip, and say
 
 .PHONY: test
 test: .venv/.installed ## the tests that need neither PyTorch nor official weights
-	$(BIN)/pytest -n 2 -m "not oracle and not weights"
+	$(BIN)/pytest -n 2 -m "not oracle and not weights and not tpu"
 
 .PHONY: lint
 lint: .venv/.installed ## style, format and types
@@ -80,6 +80,19 @@ oracle: .oracle/.installed ## compare with the official PyTorch code (Python 3.1
 	.oracle/venv/bin/python -c "from convert import official; official.require()"
 	.oracle/venv/bin/pytest -m oracle
 
+# The TPU's compiler alone, beside .venv: where jax finds it, it looks for a TPU unless told not to.
+.tpu/.installed: .venv/.installed
+	@echo "Installing the TPU compiler, 640 MB, into .tpu"
+	@rm -rf .tpu
+	@$(BIN)/pip install --quiet --no-deps --target .tpu "$$($(BIN)/python -c \
+	  'from importlib.metadata import requires; \
+	  print(next(r.partition(";")[0] for r in requires("jax") if r.startswith("libtpu")))')"
+	@touch $@
+
+.PHONY: tpu
+tpu: .tpu/.installed ## compile for TPUs, which need not be there; minutes
+	PYTHONPATH=.tpu JAX_PLATFORMS=cpu $(BIN)/pytest -m tpu --timeout 1800
+
 .PHONY: clean
 clean: ## remove everything these targets made
-	rm -rf .venv .oracle demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .oracle .tpu demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
