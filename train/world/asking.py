@@ -24,13 +24,20 @@ def phrase_of(words: Mapping[int, Words], layer: int, rng: np.random.Generator) 
 
     None if there is none.
     """
+    details = _details_of(words, layer, rng)
+    return None if details is None else words[layer].phrase(*details)
+
+
+def _details_of(
+    words: Mapping[int, Words], layer: int, rng: np.random.Generator
+) -> tuple[str, ...] | None:
+    """What such a phrase says beside the noun."""
     own = words[layer]
     others = [other for number, other in words.items() if number != layer]
     clear = [d for d in own.said() if not any(own.fits(other, d) for other in others)]
     if not clear:
         return None
-    chosen = 0 if rng.random() < _SHORTEST else int(rng.integers(len(clear)))
-    return own.phrase(*clear[chosen])
+    return clear[0 if rng.random() < _SHORTEST else int(rng.integers(len(clear)))]
 
 
 def plain_phrase(words: Mapping[int, Words], layer: int) -> str | None:
@@ -48,22 +55,25 @@ def plain_phrase(words: Mapping[int, Words], layer: int) -> str | None:
 def absent_phrase(
     words: Mapping[int, Words], rng: np.random.Generator, *, held_out: bool
 ) -> str | None:
-    """A phrase that fits no object of a scene, though the next best: a noun or a colour is another.
+    """A phrase that fits no object of a scene, though one in which a noun or a colour is another.
 
-    It may fit something too small to be asked for. None if none was found.
+    It says as much as a phrase of what is there: a model must not know it by its form. It may fit
+    something too small to be asked for. None if none was found.
 
     Args:
       held_out: pairs of colour and noun may be held-out ones.
     """
-    present = list(words.values())
+    layers = list(words)
     for _ in range(_TRIES):
-        near = present[rng.integers(len(present))]
-        if rng.random() < 0.5:
-            noun = NOUNS[rng.integers(len(NOUNS))]
-            near = replace(near, noun=noun, shape=noun)
+        layer = layers[rng.integers(len(layers))]
+        if (details := _details_of(words, layer, rng)) is None:
+            continue
+        if "colour" in details and rng.random() < 0.5:
+            near = replace(words[layer], colour=COLOURS[rng.integers(len(COLOURS))])
         else:
-            near = replace(near, colour=COLOURS[rng.integers(len(COLOURS))])
-        details = ("colour",) if near.colour else ()
-        if (held_out or not near.held_out) and not any(near.fits(w, details) for w in present):
+            noun = NOUNS[rng.integers(len(NOUNS))]
+            near = replace(words[layer], noun=noun, shape=noun)
+        fits = any(near.fits(present, details) for present in words.values())
+        if not fits and (held_out or not near.held_out):
             return near.phrase(*details)
     return None
