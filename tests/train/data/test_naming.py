@@ -19,7 +19,7 @@ SIZE = 128
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
     images = replace(nano_text.images, batch=4, objects=6)
-    return replace(nano_text, images=images, folder=str(tmp_path), workers=0)
+    return replace(nano_text, images=images, videos=None, folder=str(tmp_path), workers=0)
 
 
 def take(recipe: Recipe, count: int, **options: int) -> list[Batch]:

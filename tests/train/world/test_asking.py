@@ -1,10 +1,13 @@
 """What scenes are asked with is in the vocabulary, and means what it should."""
 
+import re
+
 import numpy as np
 import pytest
 
 from train.data.synthetic import Synthetic
 from train.world.asking import NOUNS, VOCABULARY, absent_phrase, phrase_of
+from train.world.colours import COLOURS
 from train.world.phrases import Words, shortest
 
 Described = list[dict[int, Words]]
@@ -59,5 +62,21 @@ def _words(noun: str, colour: str = "") -> Words:
 
 
 def _is_held_out(phrase: str) -> bool:
-    colour, _, noun = phrase.partition(" ")
-    return bool(noun) and _words(noun, colour).held_out
+    said = re.search(rf"\b({'|'.join(COLOURS)}) ((?:plain|striped|checked) )?(.*)", phrase)
+    if said is None:
+        return False
+    (noun,) = [n for n in NOUNS if re.match(rf"{n}(?! box)( (of|at|on|in) the|$)", said[3])]
+    return _words(noun, said[1]).held_out
+
+
+def test_what_is_absent_is_asked_for_like_what_is_there(described: Described) -> None:
+    """Else a model would know it by its form, and never look."""
+    rng, lengths = np.random.default_rng(0), {"there": [], "absent": []}
+    for words in described:
+        for layer in words:
+            if (phrase := phrase_of(words, layer, rng)) is not None:
+                lengths["there"].append(len(phrase.split()))
+                absent = absent_phrase(words, rng, held_out=True)
+                lengths["absent"].append(len((absent or phrase).split()))
+    there, absent = (np.bincount(x, minlength=15) / len(x) for x in lengths.values())
+    assert abs(there - absent).sum() < 0.25
