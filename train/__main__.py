@@ -1,11 +1,12 @@
 """Train: `python -m train RECIPE [--field value]`."""
 
+import argparse
 import dataclasses
 import difflib
 import importlib
-import os
 import pkgutil
 import sys
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -17,7 +18,8 @@ _USAGE = """usage: python -m train RECIPE [--field value]
 RECIPE is a file of configs/. Every field of it can be set: python -m train RECIPE --help lists
 them; --lora.rank 8, --evaluation.images.root FOLDER and --evaluation.videos.root FOLDER add what a
 recipe leaves out. A run keeps everything in its --folder, and the same command goes on where it
-stopped. Ctrl-C stops it with a checkpoint.
+stopped. Ctrl-C stops it with a checkpoint. On several machines it is the same command on each: TPU
+slices and SLURM are recognised; else add --coordinator HOST:PORT --processes N --process I.
 
   python -m train debug                                        does everything run?
   python -m train own_images --help                            all that can be set
@@ -48,6 +50,39 @@ def with_parts(recipe: Recipe, arguments: list[str]) -> Recipe:
     return dataclasses.replace(recipe, evaluation=held_out)
 
 
+def split_words(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """What a command line says of processes, for `train.processes.begin`; and all else.
+
+    Raises:
+      ValueError: one word without the others, or a number that no process has.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    try:
+        found, rest = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    given = {name: value for name, value in vars(found).items() if value is not None}
+    if not given:
+        return {}, rest
+    if missing := [f"--{name}" for name in vars(found) if name not in given]:
+        raise ValueError(
+            f"{' and '.join(missing)} missing: several processes need --coordinator HOST:PORT of "
+            "the first, how many --processes, and which --process this is, from 0"
+        )
+    host, _, port = found.coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"--coordinator must be HOST:PORT, got {found.coordinator!r}")
+    if not 0 <= found.process < found.processes:
+        raise ValueError(
+            f"--process must be 0 to {found.processes - 1} of {found.processes} --processes, got "
+            f"{found.process}"
+        )
+    return given, rest
+
+
 def main() -> None:
     known = recipes()
     asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
@@ -62,39 +97,28 @@ def main() -> None:
         close = difflib.get_close_matches(asked, known, n=1)
         guess = f"; did you mean {close[0]}?" if close else ""
         raise SystemExit(f"no recipe is called {asked!r}{guess} Recipes: {', '.join(known)}")
+    try:
+        member, words = split_words(sys.argv[2:])
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     recipe = tyro.cli(
         Recipe,
-        default=with_parts(known[asked], sys.argv[2:]),
-        args=sys.argv[2:],
+        default=with_parts(known[asked], words),
+        args=words,
         prog=f"python -m train {asked}",
         description=sys.modules[f"configs.{asked}"].__doc__,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    import jax  # after --help, which needs none of it
-
+    # After --help, which needs no jax.
     from train.loop import NotFinite, run
+    from train.processes import begin, ending_together
 
-    if _several_processes():
-        jax.distributed.initialize(
-            num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
-        )
+    begin(**member)
     try:
-        run(recipe, Console())
+        with ending_together(recipe.folder):
+            run(recipe, Console())
     except (ValueError, NotFinite, OSError) as error:
         raise SystemExit(f"error: {error}") from error
-
-
-def _several_processes() -> bool:
-    """Whether this is one of several that train together: by hand, of `srun`, or of a TPU pod."""
-    return (
-        "JAX_COORDINATOR_ADDRESS" in os.environ
-        or (_number("SLURM_STEP_NUM_TASKS") or 1) > 1
-        or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    )
-
-
-def _number(name: str) -> int | None:
-    return int(os.environ[name]) if name in os.environ else None
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 from rich.console import Console
 
 from sam_jax.files import output_dir
@@ -38,6 +37,7 @@ from train.placement import (
     on_one_device,
     state_shardings,
     to_devices,
+    whole,
 )
 from train.start import initial_params, model_config
 from train.step import Metrics, TrainState, init_state, make_step
@@ -110,11 +110,15 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stop)
             if skipped := loader.skipped():
                 log.say(f"{skipped} broken samples were left out: {folder}/skipped*.jsonl")
-    finally:
+    except Exception:
         loader.close()
-        with suppress(ValueError):  # an error that is under way says more
-            checkpoints.wait()
-        checkpoints.close()
+        if jax.process_count() == 1:  # else it may wait for processes that are gone
+            with suppress(ValueError):  # the error that is under way says more
+                checkpoints.wait()
+            checkpoints.close()
+        raise
+    loader.close()
+    checkpoints.close()
 
 
 def _begin(
@@ -161,14 +165,14 @@ def _descend(
 ) -> None:
     shardings = jax.tree.map(lambda x: x.sharding, state)
     optimizer = make_optimizer(recipe, module.config, state.trained)
-    same = NamedSharding(mesh, P())
+    same = whole(mesh)
     step = jax.jit(
-        make_step(module, optimizer, recipe),
+        make_step(module, optimizer, recipe, mesh),
         in_shardings=(shardings, same, batch_shardings(mesh)),
         out_shardings=(shardings, same),
         donate_argnums=0,
     )
-    key = jax.device_put(jax.random.key(recipe.seed), same)
+    key = jax.jit(partial(jax.random.key, recipe.seed), out_shardings=same)()
     programs: dict[int, Any] = {}  # by frames of a clip
 
     def compile_all() -> None:

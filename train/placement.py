@@ -26,11 +26,16 @@ def state_shardings(mesh: Mesh, state: Any) -> Any:
         bytes_ = np.prod(leaf.shape, dtype=np.int64) * leaf.dtype.itemsize
         axes = [i for i, length in enumerate(leaf.shape) if length % parts == 0]
         if parts == 1 or bytes_ < _SPREAD_FROM or not axes:
-            return NamedSharding(mesh, P())
+            return whole(mesh)
         longest = max(axes, key=lambda i: leaf.shape[i])
         return NamedSharding(mesh, P(*[None] * longest, FSDP))
 
     return jax.tree.map(of_leaf, state)
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """Everything on every device."""
+    return NamedSharding(mesh, P())
 
 
 def batch_shardings(mesh: Mesh) -> Batch:
@@ -72,9 +77,9 @@ def on_one_device(mesh: Mesh, tree: Any) -> Any:
 
     What is measured between steps is the program of one device, wherever the parameters lie.
     """
-    same = NamedSharding(mesh, P())
-    whole = tree if mesh.size == 1 else jax.jit(lambda x: x, out_shardings=same)(tree)
-    return jax.tree.map(lambda x: x.addressable_data(0), whole)
+    if mesh.size > 1:
+        tree = jax.jit(lambda x: x, out_shardings=whole(mesh))(tree)
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def to_devices(mesh: Mesh, batch: Batch) -> Batch:

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from sam_jax.types import ImageFeatures, Model
 from train.config import Recipe
 from train.losses import Losses
+from train.placement import state_shardings, whole
 from train.quick import quick_gradients
 from train.rollout import rollout
 from train.trainable import join
@@ -62,16 +64,26 @@ def init_state(
 
 
 def make_step(
-    module: nn.Module, optimizer: optax.GradientTransformation, recipe: Recipe
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    recipe: Recipe,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, PRNGKeyArray, Batch], tuple[TrainState, Metrics]]:
     """`step(state, key, batch) -> (state, metrics)`, to be jitted: a pure function.
 
     The key is the run's; each step draws from it by its number.
+
+    Args:
+      mesh: that it runs on, if on several devices. Parameters that are spread over it are gathered
+        once in a step, and their gradients spread in the same way.
     """
 
     def loss(
         trained: Flat, fixed: Flat, step: Array, key: PRNGKeyArray, batch: Batch
     ) -> tuple[Array, Losses]:
+        if mesh is not None:
+            # Else the compiler may cut activations as it finds parameters cut, and in loops.
+            trained, fixed = jax.lax.with_sharding_constraint((trained, fixed), whole(mesh))
         model = Model(params=join(trained, fixed, recipe.lora), module=module)
         frames = batch.images.shape[0]
         stream = recipe.images if frames == 1 else recipe.videos
@@ -97,6 +109,8 @@ def make_step(
         (total, losses), grads = jax.value_and_grad(loss, has_aux=True)(
             state.trained, state.fixed, state.step, key, batch
         )
+        if mesh is not None:
+            grads = jax.lax.with_sharding_constraint(grads, state_shardings(mesh, grads))
         metrics = Metrics(losses, total, optax.tree.norm(grads))
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.trained)
         trained = jax.tree.map(jnp.add, state.trained, updates)
@@ -111,11 +125,12 @@ def encode(
 ) -> ImageFeatures:
     """Features of all frames, leaves [t b ...]."""
     t, b = images.shape[:2]
-    flat = images.reshape(t * b, *images.shape[2:]).astype(jnp.float32) / 255
+    # Clips first, which are spread over devices: with frames first, all would get all pictures.
+    flat = images.swapaxes(0, 1).reshape(b * t, *images.shape[2:]).astype(jnp.float32) / 255
     features = model.module.apply(
         {"params": model.params}, flat, method="encode_image", rngs={"drop_path": drop_key}
     )
-    return jax.tree.map(lambda x: x.reshape(t, b, *x.shape[1:]), features)
+    return jax.tree.map(lambda x: x.reshape(b, t, *x.shape[1:]).swapaxes(0, 1), features)
 
 
 def _average(ema: Flat, trained: Flat, step: Float[Array, ""], decay: float | None) -> Flat:

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
-_AGREE_EVERY = 10  # steps; each time costs a message between all processes
 _LOOK_EVERY = 0.2  # seconds
 
 
@@ -26,8 +24,11 @@ class Stop:
         self._left = False
 
     def __enter__(self) -> Self:
-        signals = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.signal(number, self._note) for number in signals}
+        if jax.process_count() == 1:
+            handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._note)
+        else:  # jax hears the first, in any of the processes
+            handlers = {signal.SIGINT: lambda *_: signal.raise_signal(signal.SIGTERM)}
+        self._before = {number: signal.signal(number, how) for number, how in handlers.items()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,16 +38,11 @@ class Stop:
     def now(self, step: int) -> bool:
         """Whether to stop after this step: the same answer in all processes.
 
-        Where there are several, they ask each other every few steps only.
+        Of several, all have to ask after every step.
         """
-        if jax.process_count() == 1:
-            return bool(self.asked)
-        if step % _AGREE_EVERY:
-            return False
-        if np.any(multihost_utils.process_allgather(np.array(bool(self.asked)))):
-            self.asked = self.asked or "a signal to another process"
-            return True
-        return False
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+            self.asked = "a signal to one of the processes"
+        return bool(self.asked)
 
     def unless_asked(self, work: Callable[[], None]) -> bool:
         """Work that can be given up: done in a thread, which is left alone when a signal comes.

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from train.__main__ import _several_processes, main
+from train.__main__ import main
+from train.processes import in_a_group
 
 
 def _say(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple:
@@ -57,4 +58,4 @@ def test_one_of_several_processes_is_known_by_its_environment(
     for other in ("JAX_COORDINATOR_ADDRESS", "SLURM_STEP_NUM_TASKS", "TPU_WORKER_HOSTNAMES"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, value)
-    assert _several_processes() is several
+    assert in_a_group() is several
