@@ -65,7 +65,7 @@ def run(recipe: Recipe, console: Console) -> None:
     """
     folder = Path(recipe.folder)
     with Stop() as stop:
-        with output_dir(folder), _alone_in(folder), output_dir(folder / "checkpoints"):
+        with _alone_in(folder):
             _run(recipe, folder, console, stop)
         stop.leave()
 
@@ -294,22 +294,25 @@ def _row(metrics: Metrics) -> dict[str, float]:
 
 @contextmanager
 def _alone_in(folder: Path) -> Generator[None]:
-    """Two runs in one folder would mix. If nothing else is in the folder then, the lock goes.
+    """The folder of a run, which goes again if nothing comes into it. Two runs in one would mix.
+
+    Of several processes, the first sees to it.
 
     Raises:
-      ValueError: another one is under way.
+      ValueError: another run is under way, or the folder cannot be written.
     """
     if jax.process_index():
         yield
         return
     lock = folder / ".lock"
-    with lock.open("w") as file:
+    with output_dir(folder), lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(f"another run is under way in {folder}: use another folder") from error
         try:
-            yield
+            with output_dir(folder / "checkpoints"):
+                yield
         finally:
             if list(folder.iterdir()) == [lock]:
                 lock.unlink()

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import jax
 
+_SILENCE = 60  # seconds, after which a process counts as dead
+
 
 def begin(
     coordinator: str | None = None, processes: int | None = None, process: int | None = None
@@ -23,7 +25,15 @@ def begin(
         processes, process = _number("JAX_NUM_PROCESSES"), _number("JAX_PROCESS_ID")
     elif coordinator is None:
         return
-    jax.distributed.initialize(coordinator, processes, process)
+    jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=_SILENCE)
+    if jax.process_count() > 1:  # now, because jax may end this process without asking
+        print(
+            f"process {jax.process_index()} of {jax.process_count()}. When one dies, the others end"
+            f" within about {_SILENCE} s; the same command in all of them goes on from the last "
+            "checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def in_a_group() -> bool:
@@ -64,12 +74,15 @@ def ending_together(folder: str) -> Generator[None]:
 
 def _explained(error: Exception, folder: str) -> str:
     who = f"process {jax.process_index()} of {jax.process_count()}"
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
-    if not isinstance(error, jax.errors.JaxRuntimeError):
+    if not any(isinstance(cause, jax.errors.JaxRuntimeError) for cause in chain):
         return f"error: {who}: {reason}"
     return (
         f"error: {who} cannot go on, most likely because another one has ended or cannot be "
-        f"reached: see what that one said. The same command in all processes goes on from the last "
+        f"reached: see what that one said. The same command in all of them goes on from the last "
         f"checkpoint in {folder}. ({reason})"
     )
 

@@ -98,7 +98,9 @@ def tiny(
     )
 
 
-def _make_step(_: Any, optimizer: optax.GradientTransformation, recipe: Recipe) -> Callable:
+def _make_step(
+    _: Any, optimizer: optax.GradientTransformation, recipe: Recipe, __: Any
+) -> Callable:
     """In place of the training step, which takes minutes to compile: parameters shrink."""
 
     def loss(trained: dict, batch: Batch) -> jax.Array:
