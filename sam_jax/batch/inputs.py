@@ -199,6 +199,6 @@ def _pixels(value: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _decoded(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    file = io.BytesIO(data)
-    file.name = os.fspath(name)  # ty: ignore[unresolved-attribute] - for messages
+    file: Any = io.BytesIO(data)
+    file.name = os.fspath(name)  # for messages
     return read_image(file)

@@ -200,8 +200,9 @@ def start(model_file: Path) -> Iterator[Callable[..., list[subprocess.Popen]]]:
 
     yield two
     for process in begun:
-        process.kill()
-        process.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.timeout(900)  # five starts, each of which takes a minute on a busy machine
