@@ -143,7 +143,7 @@ def spread(job: Any, model: Path, program: str, *args: str) -> None:
 
 def overlap(a: dict[str, Any], b: dict[str, Any]) -> float:
     one, two = (rle.decode(mask["segmentation"]) for mask in (a, b))
-    return (one & two).sum() / max((one | two).sum(), 1)
+    return (one & two).sum() / (one | two).sum() if (one | two).any() else 1.0
 
 
 FOUR_DEVICES = """
@@ -200,8 +200,9 @@ def start(model_file: Path) -> Iterator[Callable[..., list[subprocess.Popen]]]:
 
     yield two
     for process in begun:
-        process.kill()
-        process.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.mark.timeout(900)  # five starts, each of which takes a minute on a busy machine
