@@ -11,7 +11,7 @@ from sam_jax.sharding import DATA, FSDP
 from train.config import Stream
 from train.types import Batch
 
-_SPREAD_FROM = 4 * 2**20  # bytes; smaller parameters are not worth a collective
+_SPREAD_FROM = 256 * 2**10  # bytes; of smaller ones the large models have 6 MB, in many arrays
 
 
 def state_shardings(mesh: Mesh, state: Any) -> Any:

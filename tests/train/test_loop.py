@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ import sys
 from dataclasses import replace
 from rich.console import Console
 from sam_jax.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
-from train import loop, start
+from train import loop, placement, processes, start
+from train.__main__ import split_words
 from train.config import *
 
 TINY = Sam2Config(
@@ -30,8 +32,10 @@ TINY = Sam2Config(
     memory=MemoryConfig(dim=8, attention_layers=1, mlp_dim=32, fuser_layers=1),
 )
 start.preset = lambda name: replace(TINY, dim=64) if name == "wider" else TINY
+placement._SPREAD_FROM = 4096
+member, (folder, *change) = split_words(sys.argv[1:])
 recipe = Recipe(
-    model="tiny", folder=sys.argv[1], steps=12,
+    model="tiny", folder=folder, steps=12,
     images=Stream(
         source=Source(kind="synthetic"), batch=4, frames=1, objects=2,
         prompts=Prompting(point_share=1, corrections=0),
@@ -39,9 +43,11 @@ recipe = Recipe(
     losses=LossWeights(stride=4), optimizer=Optimizer(learning_rate=1e-3, encoder_rate=None),
     dtype="float32", ema=0.9, save_every=3, log_every=1, pictures_every=0, workers=0, seed=5,
 )
-recipe = eval(sys.argv[2], globals() | {"recipe": recipe}) if len(sys.argv) > 2 else recipe
+recipe = eval(change[0], globals() | {"recipe": recipe}) if change else recipe
+processes.begin(**member)
 try:
-    loop.run(recipe, Console())
+    with processes.ending_together(folder):
+        loop.run(recipe, Console())
 except (ValueError, loop.NotFinite) as error:
     raise SystemExit(f"error: {error}")
 """
@@ -55,7 +61,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _start(
-    driver: Path, folder: Path, recipe: str = "recipe", devices: int = 1
+    driver: Path, folder: Path, recipe: str = "recipe", devices: int = 1, words: str = ""
 ) -> subprocess.Popen:
     flags = "--xla_backend_optimization_level=0"
     environment = os.environ | {
@@ -64,7 +70,7 @@ def _start(
         "JAX_COMPILATION_CACHE_DIR": str(driver.parent / "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }
-    command = [sys.executable, str(driver), str(folder), recipe]
+    command = [sys.executable, str(driver), str(folder), recipe, *words.split()]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -134,16 +140,24 @@ def test_sigterm_saves_and_is_no_failure(driver: Path, whole: Path, tmp_path: Pa
     assert _losses(folder) == _losses(whole)
 
 
-def test_a_run_goes_on_with_more_devices(driver: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_more_devices_of_two_processes(
+    driver: Path, whole: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
     shutil.rmtree(folder / "checkpoints" / "12")
-    status, output = _run(driver, folder, "replace(recipe, fsdp=2)", devices=4)
-    assert status == 0, output
-    assert "going on from step 9" in output
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    words = f"--coordinator 127.0.0.1:{port} --processes 2 --process"
+    change = "replace(recipe, fsdp=2)"
+    both = [_start(driver, folder, change, devices=2, words=f"{words} {i}") for i in range(2)]
+    said = [process.communicate(timeout=400)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "going on from step 9" in said[0]
     found, expected = _losses(folder), _losses(whole)
     for step in range(10, 13):
-        assert found[step]["total"] == pytest.approx(expected[step]["total"], rel=1e-4)
+        assert found[step]["total"] == pytest.approx(expected[step]["total"], rel=1e-5)
 
 
 def test_a_finished_run_says_so_and_another_model_is_refused(driver: Path, whole: Path) -> None:
