@@ -91,7 +91,7 @@ oracle: .oracle/.installed ## compare with the official PyTorch code (Python 3.1
 
 .PHONY: tpu
 tpu: .tpu/.installed ## compile for TPUs, which need not be there; minutes
-	PYTHONPATH=.tpu JAX_PLATFORMS=cpu $(BIN)/pytest -m tpu --timeout 1800
+	PYTHONPATH=.tpu JAX_PLATFORMS=cpu $(BIN)/pytest -m tpu --timeout 3600
 
 .PHONY: clean
 clean: ## remove everything these targets made
