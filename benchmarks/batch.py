@@ -5,8 +5,9 @@
 
 It makes pictures and clips of mixed sizes and lengths, some of them broken, and two objects for
 every third of them. One process works through them. Then several do so in another folder, and are
-all killed (SIGKILL) at random times, and started again, until they have come to their end. It fails
-unless both folders hold the same bytes, and unless no file that was there was written again.
+all killed (SIGKILL) at random moments of the work and started again, until they have come to their
+end. It fails unless both folders hold the same bytes, and unless no file that was there was written
+again.
 """
 
 import json
@@ -116,20 +117,22 @@ def finished(processes: Sequence[subprocess.Popen]) -> list[str]:
     return [out for out, _ in said]
 
 
-def killed(work: Path, options: Options, seconds: float, console: Console) -> list[str]:
+def killed(work: Path, options: Options, files: int, console: Console) -> list[str]:
     """The job with kills; what the processes said that came to their end.
 
     Args:
-      seconds: that the job took undisturbed, over which kills are spread.
+      files: of results that it has, over which kills are spread.
     """
     chance, out = random.Random(options.seed), work / "killed"
     shares = [f"{i}/{options.processes}" for i in range(options.processes)]
     before: dict[Path, int] = {}
     for number in range(options.kills):
         processes = [start(work, "killed", options, share) for share in shares]
-        # Starting takes some seconds; a kill before the work begins is one, too.
-        deadline = time.monotonic() + chance.uniform(1, 2 * seconds / (options.kills + 1) + 10)
-        while time.monotonic() < deadline and any(p.poll() is None for p in processes):
+        wanted = len(before) + chance.randint(1, max(1, files // (options.kills + 1)))
+        while any(p.poll() is None for p in processes):
+            if len(list(out.glob("results-*"))) >= wanted:
+                time.sleep(chance.uniform(0, 1))
+                break
             time.sleep(0.01)
         for process in processes:
             process.kill()
@@ -156,7 +159,8 @@ def main() -> None:
         (said,) = finished([start(work, "whole", options, None)])
         seconds = time.monotonic() - started
         console.print(f"one process, undisturbed: {seconds:.0f} s\n{said}")
-        for text in killed(work, options, seconds, console):
+        files = len(list((work / "whole").glob("results-*")))
+        for text in killed(work, options, files, console):
             console.print(text)
         whole, pieces = contents(work / "whole"), contents(work / "killed")
         if whole != pieces:
@@ -164,7 +168,6 @@ def main() -> None:
             raise SystemExit(f"the folders differ in {differ}")
         lines = sum(data.count(b"\n") for name, data in whole.items() if "results" in name)
         errors = whole["errors.jsonl"].count(b"\n")
-        files = sum("results" in name for name in whole)
         console.print(
             f"{options.kills} kills of {options.processes} processes: the same {files} files byte"
             f" for byte, {lines} lines, {errors} broken inputs listed"
