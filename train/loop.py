@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Generator
@@ -110,15 +111,13 @@ def _run(recipe: Recipe, folder: Path, console: Console, stop: Stop) -> None:
             _descend(recipe, module, mesh, state, start, loader, checkpoints, log, stop)
             if skipped := loader.skipped():
                 log.say(f"{skipped} broken samples were left out: {folder}/skipped*.jsonl")
-    except Exception:
+    finally:
         loader.close()
-        if jax.process_count() == 1:  # else it may wait for processes that are gone
-            with suppress(ValueError):  # the error that is under way says more
+        # After an error, processes that it waits for may be gone.
+        if jax.process_count() == 1 or sys.exception() is None:
+            with suppress(ValueError):  # an error that is under way says more
                 checkpoints.wait()
             checkpoints.close()
-        raise
-    loader.close()
-    checkpoints.close()
 
 
 def _begin(
