@@ -24,7 +24,9 @@ images = Stream(
     batch=8,
     frames=1,
     objects=8,
-    prompts=Prompting(point_share=1, box_share=0.35, corrections=1, from_truth=0.3, text_share=0.6),
+    prompts=Prompting(
+        point_share=1, box_share=0.35, corrections=1, from_truth=0.3, text_share=0.6
+    ),
     augment=UNCHANGED,
 )
 config = replace(
