@@ -5,7 +5,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _user_cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(Path(_user_cache) / "sam_jax" / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+_MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _room_for_programs() -> Generator[None]:
+    """Linux allows a process 65530 pieces of memory, and a program of XLA takes some dozens: where
+    there are too many, jax dies by a segmentation fault, in whatever test is running."""
+    yield
+    if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > 20_000:
+        jax.clear_caches()
 
 
 def _fill(path: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
