@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool
 
 from sam_jax import video
 from sam_jax.frame import DEFAULT, NO_OBJECT, TrackOptions
+from sam_jax.per_frame import encode_chunk, frames_at_once, over_frames
 from sam_jax.types import ClipWindow, FrameInput, FrameOutput, ImageFeatures, Model, VideoState
 
 
@@ -47,10 +48,10 @@ def track_window(
 
     def encode(inputs: tuple) -> ImageFeatures:
         images, live = inputs[:2]
-        shapes = jax.eval_shape(lambda: video.encode_chunk(model, images))
+        shapes = jax.eval_shape(lambda: encode_chunk(model, images))
         return jax.lax.cond(
             live.any(),
-            lambda: video.encode_chunk(model, images),
+            lambda: encode_chunk(model, images),
             lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes),
         )
 
@@ -71,8 +72,8 @@ def track_window(
     )
     images, live, *asked = by_frame
     inputs = (images, live, jnp.arange(t), *asked)
-    chunk = max(1, video.frames_at_once() // b)
-    state, output = video.over_frames(state, inputs, encode, frame, chunk)
+    chunk = max(1, frames_at_once() // b)
+    state, output = over_frames(state, inputs, encode, frame, chunk)
     return state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), output)
 
 

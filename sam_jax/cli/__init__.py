@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from sam_jax.cli.batch_args import Batch
+from sam_jax.cli.compilation_cache import KeepPrograms
 from sam_jax.cli.everything_args import Everything
 from sam_jax.cli.export_args import Export
 
@@ -89,13 +90,7 @@ class Segment:
             " or one npz file an image with masks, IoUs and low-resolution logits."
         ),
     ] = "png"
-    cache: Annotated[
-        bool,
-        arg(
-            help="Keep compiled programs for the next start, in the folder that the environment"
-            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
-        ),
-    ] = True
+    cache: KeepPrograms = True
 
 
 @dataclass(frozen=True)
@@ -169,13 +164,7 @@ class Track:
     """At most so many frames in each direction, the one with the prompt included."""
     every: Annotated[int, arg(metavar="N")] = 1
     """Read frames 0, N, 2N, ... only; prompts must be on those, and keep their numbers."""
-    cache: Annotated[
-        bool,
-        arg(
-            help="Keep compiled programs for the next start, in the folder that the environment"
-            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
-        ),
-    ] = True
+    cache: KeepPrograms = True
 
 
 @dataclass(frozen=True)

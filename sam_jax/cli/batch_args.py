@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from sam_jax.cli.compilation_cache import KeepPrograms
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -83,10 +85,4 @@ class Batch:
     """Drop masks less stable than this."""
     crop_n_layers: Annotated[int, arg(metavar="N")] = 0
     """Look again at 4 overlapping parts of each picture, at 16, ...: so many times."""
-    cache: Annotated[
-        bool,
-        arg(
-            help="Keep compiled programs for the next start, in the folder that the environment"
-            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
-        ),
-    ] = True
+    cache: KeepPrograms = True

@@ -2,6 +2,18 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+# The flag of every command that compiles.
+KeepPrograms = Annotated[
+    bool,
+    arg(
+        help="Keep compiled programs for the next start, in the folder that the environment"
+        " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
+    ),
+]
 
 
 def cache_folder() -> Path | None:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
+from sam_jax.cli.compilation_cache import KeepPrograms
+
 
 @dataclass(frozen=True)
 class Everything:
@@ -119,10 +121,4 @@ class Everything:
     """Three masks for each click, or one."""
     max_candidates: Annotated[int, arg(metavar="N")] = 2048
     """Memory for so many masks before duplicates are dropped; of more the best are kept."""
-    cache: Annotated[
-        bool,
-        arg(
-            help="Keep compiled programs for the next start, in the folder that the environment"
-            " variable SAM_JAX_CACHE names, or else in ~/.cache/sam_jax/xla."
-        ),
-    ] = True
+    cache: KeepPrograms = True
