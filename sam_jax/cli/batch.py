@@ -173,6 +173,7 @@ class _Job:
 
     def _check_model(self, model: Any) -> None:
         """Raises ValueError for what this model cannot do."""
+        from sam_jax.cli.text_prompt import check_encoder
         from sam_jax.models.prompt_encoder import NO_TEXT
         from sam_jax.video import require_memory
 
@@ -187,13 +188,8 @@ class _Job:
                 f"{self._args.prompts}, line {with_text.line}: the model {self._args.model}"
                 f" {NO_TEXT}"
             )
-        if (model.config.words is None) == (self._args.text_encoder is None):
-            problem = (
-                "needs --text-encoder DIR, the CLIP checkpoint that it was trained with"
-                if model.config.words is None
-                else "brings its text encoder along: leave out --text-encoder"
-            )
-            raise ValueError(f"text: the model {self._args.model} {problem}")
+        asked = f"the text of {self._args.prompts}, line {with_text.line},"
+        check_encoder(model.config, self._args.model, self._args.text_encoder, asked=asked)
 
     def _options(self, model: Any) -> Any:
         """Of --everything; None without."""

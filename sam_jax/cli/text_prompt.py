@@ -1,4 +1,4 @@
-"""--text of `sam-jax segment`: refused where it cannot work, else an embedding."""
+"""Text on the command line: refused where it cannot work, else an embedding."""
 
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,26 @@ def _require_text(config: Any, args: Segment) -> Path | None:
 
     if not config.text_dim:
         raise ValueError(f"--text {args.text!r:.80}: the model {args.model} {NO_TEXT}")
-    if config.words is not None and args.text_encoder is not None:
+    check_encoder(config, args.model, args.text_encoder, asked="--text")
+    return args.text_encoder
+
+
+def check_encoder(config: Any, model: str, text_encoder: Path | None, *, asked: str) -> None:
+    """Whether --text-encoder is given where a model that takes text needs it, and only there.
+
+    Args:
+      asked: what asks by text, for the message.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if config.words is not None and text_encoder is not None:
         raise ValueError(
-            f"--text-encoder {args.text_encoder}: the model {args.model} brings its own along and "
+            f"--text-encoder {text_encoder}: the model {model} brings its own along and "
             "was trained with it; leave the option out"
         )
-    if config.words is None and args.text_encoder is None:
+    if config.words is None and text_encoder is None:
         raise ValueError(
-            f"--text needs --text-encoder DIR, the CLIP checkpoint that {args.model} was trained"
+            f"{asked} needs --text-encoder DIR, the CLIP checkpoint that {model} was trained"
             " with, as Hugging Face lays it out"
         )
-    return args.text_encoder
