@@ -160,6 +160,7 @@ class Optimizer:
     Attributes:
       learning_rate: at the peak.
       encoder_rate: the image encoder's; None: the same.
+      words_rate: that of a text tower that learns with the model; None: the same.
       schedule: "cosine" to `final` times the peak; "step": times 0.1 at each of `drops`;
         "rsqrt": falling with the square root of the step after `warmup`, to nothing over the last
         `cooldown`; "constant".
@@ -171,6 +172,7 @@ class Optimizer:
 
     learning_rate: float = 5e-6
     encoder_rate: float | None = 3e-6
+    words_rate: float | None = None
     schedule: Literal["cosine", "step", "rsqrt", "constant"] = "cosine"
     final: float = 0.1
     warmup: int = 0

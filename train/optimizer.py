@@ -77,7 +77,11 @@ def learning_rates(optimizer: Optimizer, config: Config, paths: Iterable[str]) -
     encoder = optimizer.encoder_rate
     encoder = optimizer.learning_rate if encoder is None else encoder
 
+    words = optimizer.learning_rate if optimizer.words_rate is None else optimizer.words_rate
+
     def rate(path: str) -> float:
+        if path.startswith("text_encoder/"):
+            return words
         if not path.startswith("image_encoder/"):
             return optimizer.learning_rate
         layer = _LAYER.match(path)

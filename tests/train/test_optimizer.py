@@ -94,6 +94,15 @@ def test_one_rate_for_all() -> None:
     assert set(learning_rates(o, SAM2_1_HIERA_NANO, nano_paths()).values()) == {1e-3}
 
 
+def test_a_text_tower_has_its_own_rate() -> None:
+    o = Optimizer(learning_rate=1e-3, encoder_rate=None, words_rate=1e-4, layer_decay=1.0)
+    rates = {"text_encoder/tower/final_layer_norm/scale": 1e-4}
+    rates |= {"prompt_encoder/text_projection/kernel": 1e-3, "mask_decoder/iou_token": 1e-3}
+    assert learning_rates(o, SAM2_1_HIERA_NANO, rates) == rates
+    same = replace(o, words_rate=None)
+    assert set(learning_rates(same, SAM2_1_HIERA_NANO, rates).values()) == {1e-3}
+
+
 def test_what_is_decayed() -> None:
     """All kernels; of the rest, what is listed here."""
     scales = [f"memory_encoder/mask_downsampler/encoder_{i}/scale" for i in (1, 4, 7, 10)]

@@ -109,11 +109,14 @@ class Embedded:
     folder: Path
     width: int
 
+    def candidates(self, room: int) -> int:
+        """How many objects of a picture to offer, where `room` are to be asked for."""
+        return room
+
     def __call__(
         self, video: Video, t: int, ids: Sequence[int], room: int, rng: np.random.Generator
-    ) -> tuple[dict[str, np.ndarray], bool]:
-        """`text` and `named` of a batch, for `room` objects, of which `ids` are the first; and that
-        none of them is absent.
+    ) -> tuple[list[int], dict[str, np.ndarray]]:
+        """All places in `ids`; and `text` and `named` of a batch, for `room` objects.
 
         Raises:
           BadSource: the picture has no embeddings, or damaged ones.
@@ -134,4 +137,5 @@ class Embedded:
                 "again, which goes on where it stopped; remove the file if it is damaged"
             ) from error
         length = np.linalg.norm(text, axis=1, keepdims=True)
-        return {"text": text / np.where(named[:, None], length, 1), "named": named}, False
+        arrays = {"text": text / np.where(named[:, None], length, 1), "named": named}
+        return list(range(len(ids))), arrays

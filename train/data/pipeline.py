@@ -7,7 +7,7 @@ was interrupted. So a loader's position is one number.
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from absl import flags
 from train.config import Recipe, Stream
 from train.data.augment import augment
 from train.data.embeddings import Embedded, read_about
-from train.data.naming import Naming
+from train.data.naming import NOTHING, Naming
 from train.data.sampling import sample_clip
 from train.data.sources import open_source
 from train.data.video import BadSource, BrokenSample, Video
@@ -211,7 +211,9 @@ class Prepare:
         )
 
     def _changed(self, video: Video, rng: np.random.Generator) -> _Arrays:
-        clip = sample_clip(video, self.stream, rng)
+        room = self.stream.objects
+        most = room if self.naming is None else self.naming.candidates(room)
+        clip = sample_clip(video, replace(self.stream, objects=most), rng)
         images, found = augment(
             clip.images,
             clip.masks,
@@ -223,17 +225,16 @@ class Prepare:
         left = found[0].any((1, 2))
         if not left.any():
             raise BrokenSample(f"{clip.name}: the objects are too small at {self.size} pixels")
-        room = self.stream.objects
+        found = found[:, left]
+        rows, named = list(range(found.shape[1])), {}
+        if self.naming is not None:
+            ids = np.array(clip.ids)[left].tolist()
+            rows, named = self.naming(video, clip.first, ids, room, rng)  # ty: ignore
         masks = np.zeros((len(images), room, self.size, self.size), bool)
-        masks[:, : left.sum()] = found[:, left]
-        valid = np.arange(room) < left.sum()
-        if self.naming is None:
-            return {"images": images, "masks": masks, "valid": valid}
-        ids = np.array(clip.ids)[left].tolist()
-        named, absent = self.naming(video, clip.first, ids, room, rng)  # ty: ignore
-        if absent:
-            masks[:, -1], valid[-1] = False, True
-        return {"images": images, "masks": masks, "valid": valid, **named}
+        for place, row in enumerate(rows):
+            if row != NOTHING:
+                masks[:, place] = found[:, row]
+        return {"images": images, "masks": masks, "valid": np.arange(room) < len(rows), **named}
 
     def _note(self, name: str, error: BrokenSample) -> None:
         source = f"{self.stream.source.kind} {self.stream.source.root}".strip()

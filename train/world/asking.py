@@ -15,14 +15,16 @@ _OTHERS = "large small plain striped checked at on in of the top bottom left rig
 VOCABULARY = tuple(
     sorted({word for phrase in (*NOUNS, *COLOURS, _OTHERS) for word in phrase.split()})
 )
-_SHORTEST = 0.5  # how often nothing is said that need not be
+# How often all is said that can be; and else, the shortest that says the colour. Colours and places
+# are seen first, and phrases without them teach little until they are.
+_ALL, _COLOUR = 0.2, 0.7
 _TRIES = 20  # to name something that is not there
 
 
 def phrase_of(words: Mapping[int, Words], layer: int, rng: np.random.Generator) -> str | None:
-    """A phrase that means one object of a scene: the shortest, or any that says more.
+    """A phrase that means one object of a scene. None if there is none.
 
-    None if there is none.
+    All that can be said; the shortest that says the colour; the shortest; or any between.
     """
     details = _details_of(words, layer, rng)
     return None if details is None else words[layer].phrase(*details)
@@ -32,23 +34,30 @@ def _details_of(
     words: Mapping[int, Words], layer: int, rng: np.random.Generator
 ) -> tuple[str, ...] | None:
     """What such a phrase says beside the noun."""
-    own = words[layer]
-    others = [other for number, other in words.items() if number != layer]
-    clear = [d for d in own.said() if not any(own.fits(other, d) for other in others)]
+    clear = _clear(words, layer)
     if not clear:
         return None
-    return clear[0 if rng.random() < _SHORTEST else int(rng.integers(len(clear)))]
+    if rng.random() < _ALL:
+        return clear[-1]
+    coloured = [details for details in clear if "colour" in details]
+    if coloured and rng.random() < _COLOUR:
+        return coloured[0]
+    return clear[0 if rng.random() < 0.5 else int(rng.integers(len(clear)))]
+
+
+def _clear(words: Mapping[int, Words], layer: int) -> list[tuple[str, ...]]:
+    """Sets of details that mean one object of a scene, fewest first."""
+    own = words[layer]
+    others = [other for number, other in words.items() if number != layer]
+    return [d for d in own.said() if not any(own.fits(other, d) for other in others)]
 
 
 def plain_phrase(words: Mapping[int, Words], layer: int) -> str | None:
     """The phrase that an object is asked for with where a model is measured: the shortest one that
     means it alone and says its colour, if it has one. None if there is none."""
-    own = words[layer]
-    others = [other for number, other in words.items() if number != layer]
-    for details in own.said():
-        needed = not own.colour or "colour" in details
-        if needed and not any(own.fits(other, details) for other in others):
-            return own.phrase(*details)
+    for details in _clear(words, layer):
+        if not words[layer].colour or "colour" in details:
+            return words[layer].phrase(*details)
     return None
 
 

@@ -27,18 +27,23 @@ def test_every_word_is_known(described: Described) -> None:
 
 
 def test_phrases_single_out(described: Described) -> None:
-    rng, counts = np.random.default_rng(0), {"shortest": 0, "longer": 0}
+    rng, counts = np.random.default_rng(0), {"shortest": 0, "colour": 0, "all": 0}
+    coloured: list[bool] = []
     for words in described:
         for layer, own in words.items():
             phrase, least = phrase_of(words, layer, rng), shortest(words, layer)
             assert (phrase is None) == (least is None)
             if phrase is None or least is None:
                 continue
-            counts["shortest" if phrase == least else "longer"] += 1
+            counts["shortest"] += phrase == least
+            counts["colour"] += bool(own.colour) and f"{own.colour} " in phrase
+            counts["all"] += phrase == own.full
             details = next(d for d in own.said() if own.phrase(*d) == phrase)
             others = [w for i, w in words.items() if i != layer]
             assert not any(own.fits(other, details) for other in others)
-    assert min(counts.values()) > 0.25 * sum(counts.values())
+        coloured += [bool(w.colour) for i, w in words.items() if shortest(words, i) is not None]
+    assert counts["colour"] > 0.7 * sum(coloured)
+    assert min(counts.values()) > 0.2 * len(coloured)
 
 
 def test_what_is_absent_fits_nothing(described: Described) -> None:
