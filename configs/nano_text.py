@@ -5,14 +5,14 @@ Command:   python -m train nano_text
 Hardware:  CPU, or any GPU.
 Time:      8000 steps; see docs/text.md for what came of how many.
 
-A text tower of 0.5 M parameters learns from nothing, with the model, what each of the world's words
-looks like. Most prompts are phrases, of objects that one can single out, without an eighth of all
-pairs of colour and noun; half of the pictures are also asked for something that they do not show. The
-other prompts are clicks and boxes as before, and some clips, so that they are not forgotten. `nano`
-goes on from here at the full size.
+A text tower of 0.5 M parameters learns from nothing, with the model, what each of the world's
+words looks like. Most prompts are phrases, of objects that one can single out, without an eighth
+of all pairs of colour and noun; half of the pictures are also asked for something that they do not
+show. The other prompts are clicks and boxes as before, and some clips, so that they are not
+forgotten. `nano` goes on from here at the full size.
 
-What mattered: a low rate for the tower (5e-4 wears its words down, 1e-3 makes all phrases one within
-250 steps), and phrases that mostly say a colour or a place, which are seen first.
+What mattered: a low rate for the tower (5e-4 wears its words down, 1e-3 makes all phrases one
+within 250 steps), and phrases that mostly say a colour or a place, which are seen first.
 """
 
 from dataclasses import replace
