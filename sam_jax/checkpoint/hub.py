@@ -28,6 +28,11 @@ def source(name: str) -> tuple[str, str]:
     return f"facebook/{name}", file
 
 
+def ships(name: str) -> bool:
+    """Whether the weights of a model name are part of the package."""
+    return name in _SHIPPED_NAMES
+
+
 def located(name: str) -> Path | None:
     """Where the weights of a model name are on this machine, or None. Never uses the network.
 
@@ -35,7 +40,7 @@ def located(name: str) -> Path | None:
       ValueError: unknown name.
     """
     preset(name)
-    if name in _SHIPPED_NAMES:
+    if ships(name):
         path = _shipped(name)
         return path if path.exists() else None
     from huggingface_hub import try_to_load_from_cache
@@ -53,7 +58,7 @@ def fetch(name: str) -> Path:
     """
     if (path := located(name)) is not None:
         return path
-    if name in _SHIPPED_NAMES:
+    if ships(name):
         raise CheckpointError(
             f"the weights of {name} belong into this package but are not in it: "
             f"{_shipped(name)} is missing. Install sam_jax again, or pass the path of a checkpoint"

@@ -14,9 +14,12 @@ def check_text(args: Segment) -> None:
         if args.text_encoder is not None:
             raise ValueError("--text-encoder without --text: give both")
         return
+    from sam_jax.checkpoint import hub
     from sam_jax.presets import PRESETS
 
-    if args.model in PRESETS and not Path(args.model).exists():
+    # Of ours the file says whether it reads text; the released ones are not downloaded in vain.
+    released = args.model in PRESETS and not hub.ships(args.model)
+    if released and not Path(args.model).exists():
         _require_text(PRESETS[args.model], args)
 
 
