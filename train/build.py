@@ -84,6 +84,7 @@ def build(options: Build) -> dict[str, Any]:
     check_output_dir(out / "shards")
     _agree(out, options, count)
     shards = -(-count // options.shard)
+    features = _features()  # before the bar: while it is imported, other threads cannot import
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn()) as progress:
         bar = progress.add_task("samples", total=count)
@@ -91,9 +92,9 @@ def build(options: Build) -> dict[str, Any]:
             part = range(number * options.shard, min(count, (number + 1) * options.shard))
             file, note = _shard_file(out, number, shards), _note_file(out, number)
             if not file.exists():
-                _write_shard(videos, part, options.source.stride, file=file, note=note)
+                _write_shard(videos, part, options.source.stride, features, file=file, note=note)
             progress.update(bar, completed=part.stop)
-    return _finish(out, shards)
+    return _finish(out, shards, features)
 
 
 def _agree(out: Path, options: Build, count: int) -> None:
@@ -123,11 +124,10 @@ def _note_file(out: Path, number: int) -> Path:
 
 
 def _write_shard(
-    videos: Sequence[Video], part: range, stride: int, *, file: Path, note: Path
+    videos: Sequence[Video], part: range, stride: int, features: Any, *, file: Path, note: Path
 ) -> None:
     from array_record.python import array_record_module  # ty: ignore[missing-module-member]  # C++
 
-    features = _features()
     broken: list[dict[str, str]] = []
     written = size = 0
     with replacing(file) as temporary:
@@ -207,7 +207,7 @@ def _features() -> Any:
     )
 
 
-def _finish(out: Path, shards: int) -> dict[str, Any]:
+def _finish(out: Path, shards: int, features: Any) -> dict[str, Any]:
     """Writes what tensorflow-datasets needs to read the files, and the manifest last of all."""
     import tensorflow_datasets as tfds
 
@@ -230,7 +230,7 @@ def _finish(out: Path, shards: int) -> dict[str, Any]:
     )
     tfds.folder_dataset.write_metadata(
         data_dir=out,
-        features=_features(),
+        features=features,
         split_infos=[split],
         filename_template=_SHARDS,
         description="Videos with masks of objects; see train/data/records.py",
