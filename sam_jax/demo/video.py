@@ -25,7 +25,6 @@ MAX_PROMPTED = 32  # frames of an object; each is on the device in full
 HISTORY_BYTES = 2**28
 
 Direction = Literal["forward", "backward", "both"]
-DIRECTIONS: tuple[Direction, ...] = ("forward", "backward", "both")
 
 
 @dataclass(frozen=True)
@@ -192,8 +191,6 @@ class TrackedVideo:
           ValueError: nothing was prompted; no such frame; nothing before the first frame.
         """
         self._state.check_frame(shown)
-        if direction not in DIRECTIONS:
-            raise ValueError(f"the direction is one of {', '.join(DIRECTIONS)}, got {direction!r}")
         if not self.things:
             raise ValueError("there is nothing to track: click on an object first")
         passes = routes(list(self.things.values()), shown, self.num_frames, direction)
@@ -220,6 +217,11 @@ class TrackedVideo:
         entries = sum(len(m.cond) + len(m.non_cond) + len(m.pending_cond) for m in memories)
         features = jax.tree.leaves(list(self._state.features.values()))
         return entries * self._entry_bytes + sum(leaf.nbytes for leaf in features)
+
+    @property
+    def growth(self) -> int:
+        """How many bytes a tracking may add to `nbytes`."""
+        return min(self.num_frames * len(self.things) * self._entry_bytes, HISTORY_BYTES)
 
     def close(self) -> None:
         """Closes the file; a tracking that is under way in another thread ends with ValueError."""

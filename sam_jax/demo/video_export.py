@@ -16,20 +16,23 @@ from sam_jax.io.prefetch import prefetch
 from sam_jax.io.video_writer import VideoWriter
 from sam_jax.ops import rle
 
-Names = Mapping[int, str]  # of objects, by number
+Color = tuple[int, int, int]
 
 
-def write_overlay(work: TrackedVideo, path: Path, stop: Callable[[], bool]) -> None:
+def write_overlay(
+    work: TrackedVideo, path: Path, colors: Mapping[int, Color], stop: Callable[[], bool]
+) -> None:
     """The whole video as mp4, with each object in its colour.
 
     Args:
+      colors: of objects, by number; others have the colour of their number.
       stop: asked after each frame; if true, no more are written.
     """
     with VideoWriter(path, work.video.fps) as writer:
         for frame, pixels in enumerate(prefetch(work.video.frames(), 2)):
             known = work.masks(frame)
-            colors = [color_of(number) for number in known.ids]
-            writer.write(overlay(pixels, known.masks, colors=colors or COLORS))
+            chosen = [colors.get(n) or COLORS[(n - 1) % len(COLORS)] for n in known.ids]
+            writer.write(overlay(pixels, known.masks, colors=chosen or COLORS))
             if stop():
                 return
 
@@ -50,7 +53,7 @@ def write_pngs(work: TrackedVideo, path: Path, stop: Callable[[], bool]) -> None
                 return
 
 
-def write_coco(work: TrackedVideo, path: Path, names: Names) -> None:
+def write_coco(work: TrackedVideo, path: Path, names: Mapping[int, str]) -> None:
     """A COCO data set: an image for each frame of the video, a category for each object.
 
     Annotations have `track_id`, the object's number, and with the mask predicted_iou and
@@ -85,11 +88,6 @@ def write_coco(work: TrackedVideo, path: Path, names: Names) -> None:
             )
     data = {"images": images, "categories": categories, "annotations": annotations}
     path.write_text(json.dumps(data))
-
-
-def color_of(number: int) -> tuple[int, int, int]:
-    """Colour of an object, from its number; the page has the same list."""
-    return COLORS[(number - 1) % len(COLORS)]
 
 
 def _frames(work: TrackedVideo) -> list[int]:

@@ -23,8 +23,8 @@ from sam_jax.ops import rle
 from sam_jax.types import Model
 
 FRAMES = 5
-BOX = Prompt(box=(130, 120, 214, 202))  # around the thing that `make demo` follows
-CLICK = Prompt(points=((60, 60),), labels=(1,))
+BOX = Prompt(box=(130.0, 120.0, 214.0, 202.0))  # around the thing that `make demo` follows
+CLICK = Prompt(points=((60.0, 60.0),), labels=(1,))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_prompt_answers_with_a_mask_and_scores(work: TrackedVideo) -> None:
 
 def test_prompt_of_fewer_clicks_is_as_if_the_others_never_were(work: TrackedVideo) -> None:
     once = work.prompt(0, 1, CLICK)
-    twice = work.prompt(0, 1, Prompt(((60, 60), (90, 60)), (1, 0)))
+    twice = work.prompt(0, 1, Prompt(((60.0, 60.0), (90.0, 60.0)), (1, 0)))
     again = work.prompt(0, 1, CLICK)
     assert once.code != twice.code
     assert (again.code, again.iou) == (once.code, once.iou)
@@ -102,9 +102,9 @@ def test_prompt_taken_back_after_tracking_leaves_the_tracked_mask(work: TrackedV
     [
         (FRAMES, 1, CLICK, f"frame_idx {FRAMES} is not in the video"),
         (0, 0, CLICK, "numbered from 1, got 0"),
-        (0, 1, Prompt(((300, 5),), (1,)), r"\(300, 5\) is outside of the frame of 256 x 256"),
-        (0, 1, Prompt(box=(0, 0, 5, float("nan"))), "outside of the frame"),
-        (0, 1, Prompt(((5, 5),) * 32, (1,) * 32), "32 clicks are too many"),
+        (0, 1, Prompt(((300.0, 5.0),), (1,)), r"\(300, 5\) is outside of the frame of 256 x 256"),
+        (0, 1, Prompt(box=(0.0, 0.0, 5.0, float("nan"))), "outside of the frame"),
+        (0, 1, Prompt(((5.0, 5.0),) * 32, (1,) * 32), "32 clicks are too many"),
     ],
 )
 def test_prompt_refusals(work: TrackedVideo, frame, number, asked, message) -> None:
@@ -197,8 +197,6 @@ def test_tracking_refusals(work: TrackedVideo) -> None:
     work.prompt(0, 1, BOX)
     with pytest.raises(ValueError, match="frame_idx 9 is not in the video"):
         work.track(9, "forward")
-    with pytest.raises(ValueError, match="got 'sideways'"):
-        work.track(0, "sideways")
     with pytest.raises(ValueError, match="nothing before the first frame"):
         work.track(0, "backward")
 
@@ -235,7 +233,7 @@ def test_routes_leave_no_frame_out() -> None:
 def test_overlay_plays_and_shows_the_mask(work: TrackedVideo, tmp_path: Path) -> None:
     work.prompt(0, 1, BOX)
     list(work.track(0, "forward"))
-    write_overlay(work, tmp_path / "overlay.mp4", lambda: False)
+    write_overlay(work, tmp_path / "overlay.mp4", {}, lambda: False)
     with open_video(tmp_path / "overlay.mp4") as drawn:
         assert drawn.num_frames == FRAMES and drawn.fps == 12
         for frame, pixels in enumerate(drawn):
@@ -271,7 +269,7 @@ def test_pngs_and_coco_hold_the_masks(work: TrackedVideo, tmp_path: Path) -> Non
 
 
 def test_export_stops_when_asked(work: TrackedVideo, tmp_path: Path) -> None:
-    write_overlay(work, tmp_path / "overlay.mp4", lambda: True)
+    write_overlay(work, tmp_path / "overlay.mp4", {}, lambda: True)
     with open_video(tmp_path / "overlay.mp4") as drawn:
         assert drawn.num_frames == 1
 
