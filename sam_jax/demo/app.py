@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 
-from sam_jax.demo import camera, everything, exports, pictures
+from sam_jax.demo import camera, everything, exports, pictures, video_routes
 from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo
 from sam_jax.demo.features import Features
 from sam_jax.demo.guard import Guard
@@ -32,7 +32,14 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 router = APIRouter()
-ROUTERS = (router, pictures.router, everything.router, exports.router, camera.router)
+ROUTERS = (
+    router,
+    pictures.router,
+    everything.router,
+    exports.router,
+    camera.router,
+    video_routes.router,
+)
 
 
 def create_app(

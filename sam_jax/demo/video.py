@@ -14,7 +14,6 @@ import numpy as np
 
 from sam_jax.io.mask_sequences import FrameMasks
 from sam_jax.io.videos import Video
-from sam_jax.memory import RECENT_POINTERS
 from sam_jax.ops import rle
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
@@ -23,6 +22,7 @@ MAX_OBJECTS = 8
 MAX_CLICKS = 31  # on a frame of an object; more would be one more program to compile
 MAX_PROMPTED = 32  # frames of an object; each is on the device in full
 HISTORY_BYTES = 2**28
+_LOOKS_BACK = 16  # frames, and more than any frame attends to
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -195,7 +195,7 @@ class TrackedVideo:
             raise ValueError("there is nothing to track: click on an object first")
         passes = routes(list(self.things.values()), shown, self.num_frames, direction)
         room = HISTORY_BYTES // (self._entry_bytes * len(self.things))
-        self._predictor.max_history = max(room, RECENT_POINTERS + 1)
+        self._predictor.max_history = max(room, _LOOKS_BACK)
         return self._track(passes)
 
     def masks(self, frame: int) -> FrameMasks:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from sam_jax.demo.video_warm import tracking_steps
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.text import TextEncoder
 from sam_jax.types import Model
@@ -52,6 +53,10 @@ class Warmth:
             raise
         self.doing = "ready"
         self.is_ready = True
+        for step in tracking_steps(model):  # the video tab does not keep the page waiting
+            if stop.is_set():
+                return
+            step()
 
 
 def _steps(predictor: ImagePredictor) -> Iterator[tuple[str, Callable[[], object]]]:
