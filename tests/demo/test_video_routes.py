@@ -115,7 +115,7 @@ def test_opening_says_what_it_is(new_tab: Callable[[], Tab], few: Path) -> None:
     size = {"size": [256, 256], "shown": [256, 256]}
     assert answer == {"name": "a b.mp4", "frames": FRAMES, "fps": 12.0} | size
     answer = new_tab().post("sample", {"sample": 2}).json()  # the bundled clip
-    assert answer == {"name": "Painted clip", "frames": 24, "fps": 12.0} | size
+    assert answer == {"name": "Painted clip", "frames": 24, "fps": 10.0} | size
     assert new_tab().post("sample", {"sample": 0}).status_code == 404  # a picture
 
 

@@ -30,7 +30,7 @@ class VideoTab {
       onbox: (box) => this.#prompt(() => ({ clicks: [], box })),
       paint: (...view) => this.#paint(...view),
     }, "The frame");
-    this.timeline = new Timeline(part("timeline"), { onseek: (frame) => this.seek(frame) });
+    this.timeline = new Timeline(part("timeline"), { onseek: (frame) => this.#leave(frame) });
     this.objects = new Objects(part("objects"), {
       colors: info.colors,
       note: (item) => this.#note(item),
@@ -75,7 +75,7 @@ class VideoTab {
       ArrowRight: () => this.#leave(this.frame + leap),
       Home: () => this.#leave(0),
       End: () => this.#leave(this.work.frames - 1),
-      " ": onButton ? null : () => this.player.toggle(this.frame),
+      " ": onButton ? null : () => this.#play(),
       n: () => this.#newObject(),
       o: () => part("file").click(),
       a: () => this.tool.pick("on"),
@@ -94,12 +94,13 @@ class VideoTab {
     if (!this.work || this.work.tracking) return;
     this.player.stop();
     this.direction = direction;
+    this.following = true;
     const started = performance.now();
     let count = 0;
     try {
       const ended = await this.work.track(this.frame, direction, (frame) => {
         count += 1;
-        this.seek(frame);
+        if (this.following) this.seek(frame);
       });
       const rate = (count / ((performance.now() - started) / 1000)).toFixed(1);
       this.status.say(`${ended === "stopped" ? "Stopped after" : "Tracked"} ${count} frames, ${rate} frames/s.`);
@@ -141,6 +142,7 @@ class VideoTab {
     for (const name of ["tools", "film", "side"]) part(name).hidden = false;
     this.#changed();
     await this.seek(0);
+    this.stage.canvas.focus({ preventScroll: true });
     const seconds = opened.fps ? `, ${(opened.frames / opened.fps).toFixed(1)} s` : "";
     this.status.say(`${opened.name}: ${opened.size[1]} × ${opened.size[0]}, ${opened.frames} frames${seconds}. Click on an object.`);
   }
@@ -166,8 +168,18 @@ class VideoTab {
     const item = this.objects.active;
     const old = item?.prompts.get(frame) ?? { clicks: [], box: null };
     const prompts = new Map(item?.prompts).set(frame, change(old));
-    if (item) this.objects.update(item.id, { prompts });
-    else this.objects.add({ prompts });
+    const { id, name } = item ? item : this.objects.add({ prompts });
+    if (item) this.objects.update(id, { prompts });
+    this.work.settle().then(() => this.#answered(id, name, frame));
+  }
+
+  #answered(id, name, frame) {
+    const here = this.work.at(id, frame);
+    if (!here) return; // refused, or taken back
+    const score = here.score === null ? "not there, says the model" : `score ${here.score.toFixed(2)}`;
+    const isCorrection = this.work.things.get(id).found.size > 1;
+    const next = isCorrection ? "track again to carry it on (F, R, T)" : "mark more, or track (F, R, T)";
+    this.status.say(`${name} on frame ${frame + 1}: ${score}; ${next}.`);
   }
 
   #newObject() {
@@ -262,6 +274,7 @@ class VideoTab {
     this.undo.disabled = !this.objects.past.length;
     this.redo.disabled = !this.objects.future.length;
     part("new").disabled = !this.objects.active;
+    if (!tracking) this.#describe();
     this.#drawFilm();
     this.stage.draw();
   }
@@ -284,6 +297,17 @@ class VideoTab {
     this.timeline.show({ count, rows, frame: this.frame });
   }
 
+  // The timeline in words.
+  #describe() {
+    const frames = [...Array(this.work.frames).keys()];
+    const words = this.objects.items.map(({ id, name }) => {
+      const known = frames.map((frame) => this.work.at(id, frame)).filter(Boolean);
+      const away = known.filter(({ score }) => score === null).length;
+      return `${name}: known on ${known.length} of ${frames.length} frames, out of sight on ${away}`;
+    });
+    part("timeline").setAttribute("aria-label", `Scores over the frames. ${words.join("; ")}`);
+  }
+
   // Files
 
   async #save(kind, text) {
@@ -294,8 +318,14 @@ class VideoTab {
     this.status.say(`${file.name}: ${(file.blob.size / MB).toFixed(2)} MB.`);
   }
 
-  // Somebody goes to a frame: what plays stops.
+  #play() {
+    this.following = false;
+    this.player.toggle(this.frame);
+  }
+
+  // Somebody goes to a frame: what plays stops, and the tracking goes on without being watched.
   #leave(frame) {
+    this.following = false;
     this.player.stop();
     this.seek(frame);
   }
@@ -338,7 +368,7 @@ class VideoTab {
     open.className = "end";
     part("tools").append(this.tool.node, this.undo, this.redo, this.clear, open);
     part("new").onclick = () => this.#newObject();
-    part("play").onclick = () => this.player.toggle(this.frame);
+    part("play").onclick = () => this.#play();
     part("before").onclick = () => this.#leave(this.frame - 1);
     part("after").onclick = () => this.#leave(this.frame + 1);
     part("slider").oninput = ({ target }) => this.#leave(Number(target.value));
@@ -351,9 +381,10 @@ class VideoTab {
   // moves the stage's cursor with them.
   #listenToStageKeys(stage) {
     const { canvas } = this.stage;
-    let byKeys = false;
-    canvas.addEventListener("pointerdown", () => (byKeys = false), true);
-    canvas.addEventListener("focus", () => (byKeys = canvas.matches(":focus-visible")));
+    let [tabbed, byKeys] = [false, false]; // :focus-visible also says yes where a script focused
+    addEventListener("keydown", ({ key }) => (tabbed ||= key === "Tab"), true);
+    addEventListener("pointerdown", () => (tabbed = byKeys = false), true);
+    canvas.addEventListener("focus", () => (byKeys = tabbed));
     stage.addEventListener("keydown", (event) => {
       const isOurs = ["ArrowLeft", "ArrowRight", " "].includes(event.key);
       if (byKeys || !isOurs || !this.keydown(event)) return;
