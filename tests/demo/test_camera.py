@@ -65,11 +65,14 @@ def test_refusals_leave_it_running(camera, frames):
         ({"bad": 1}, "Extra inputs"),
     ):
         assert told in camera(message)["error"]
-    camera(frames[0])
-    assert camera({"add": 1, "clicks": [click | {"x": 5000.0}]}) == {"done": True}
+    outside = click | {"x": 5000.0}
+    assert camera({"add": 1, "clicks": [outside]}) == {"done": True}  # no frame has a size yet
     assert "outside the image" in camera(frames[0])["error"]
+    assert camera(frames[0])["objects"] == []
     assert camera({"add": 1, "clicks": [click]}) == {"done": True}
     assert len(camera(frames[0])["objects"]) == 1
+    assert "outside the image" in camera({"add": 2, "clicks": [outside]})["error"]
+    assert len(camera(frames[1])["objects"]) == 1
     assert camera({"reset": True}) == {"done": True}
     assert camera(frames[1])["objects"] == []
 

@@ -1,7 +1,9 @@
 """The routes of the picture tab against the predictor that they stand for."""
 
 import io
+import resource
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,6 +190,33 @@ def test_encoded_pictures_are_bounded(serve):
             assert predict(client, picture, clicks=[CLICK]).status_code == 200
         for one in tabs:
             one.__exit__(None, None, None)
+
+
+def test_twenty_tabs_do_not_exhaust_memory(server):
+    large = io.BytesIO()
+    pixels = Image.open(SHIPPED[0].path).resize((2400, 2400))  # 17 MB, decoded
+    pixels.save(large, "JPEG")
+    tabs = [server.tab() for _ in range(21)]
+    clients = [one.__enter__() for one in tabs]
+
+    def use(client):
+        picture = client.post("/api/picture", content=large.getvalue()).json()
+        prompt = {"clicks": [CLICK], "multimask": True}
+        assert predict(client, picture, **prompt).status_code == 200
+
+    use(clients[0])
+    before = resident()
+    for client in clients[1:]:
+        use(client)
+    assert len(server.demo.features) >= 20  # all are kept, 0.5 MB each
+    assert resident() - before < 150_000_000  # not the 345 MB of their pixels
+    for one in tabs:
+        one.__exit__(None, None, None)
+
+
+def resident():
+    """Bytes of memory that this process, with the server, has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_everything(tab, server):
