@@ -76,9 +76,10 @@ def read_named(path: Path, name: str, max_pixels: int) -> np.ndarray:
     try:
         return read_image(path, max_pixels=max_pixels, formats=FORMATS)
     except ValueError as error:
-        text = str(error).partition("; shrink it")[0].replace(str(path), name)
-        known = ", ".join(FORMATS)
-        raise Refusal(415, f"{text}. Pictures are {known}, up to {max_pixels:,} pixels") from error
+        # What would be said twice, and advice for Python, goes.
+        text = str(error).partition("; shrink it")[0].partition(" in one of")[0]
+        known = f"{', '.join(FORMATS)}, up to {max_pixels / 1e6:g} megapixels"
+        raise Refusal(415, f"{text.replace(str(path), name)}. Taken are {known}") from error
     except MemoryError as error:
         raise Refusal(413, f"{name} needs more memory than there is") from error
 

@@ -88,7 +88,9 @@ export function mount(root, { api, info, status }) {
     if (!answer.objects && !sent) return;
     if (sent) stage.show(sent);
     sent = null;
+    if (!answers.length && answer.objects?.length) status.say("Following.");
     answers = (answer.objects || []).map((one) => ({ ...one, mask: decodeMask(one.mask) }));
+    objects.renote();
     stage.draw();
     times = times.slice(-20);
     if (times.length > 1) {
@@ -124,6 +126,7 @@ export function mount(root, { api, info, status }) {
       status.error(`${MOST_OBJECTS} objects are as many as the camera follows: delete one.`);
       return null;
     }
+    if (!objects.items.length) status.say("Getting ready to follow; the first time compiles…");
     return objects.add({ slot }).slot;
   }
 

@@ -48,7 +48,8 @@ export function radios(label, choices, onchange) {
 
 /** A labelled slider: {node, value}. */
 export function slider(text, { min, max, step, value, title = "" }) {
-  const output = element("output", { textContent: value });
+  // Not <output>: a label would name it, and not the slider.
+  const output = element("span", { className: "value", textContent: value });
   const input = element("input", { type: "range", min, max, step });
   input.value = value; // after the limits
   input.oninput = () => (output.textContent = input.value);

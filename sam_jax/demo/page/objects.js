@@ -54,11 +54,14 @@ export class Objects {
   /** Objects with these fields, each with an id, a name and a colour; not in the list yet. */
   made(all) {
     const used = this.items.map((item) => item.color);
+    const names = new Set(this.items.map((item) => item.name));
+    let number = 0;
     return all.map((fields) => {
       const color = this.colors.find((c) => !used.includes(c)) || this.colors[this.last % this.colors.length];
       used.push(color);
       this.last += 1;
-      return { id: this.last, name: `object ${this.last}`, color, ...fields };
+      do number += 1; while (names.has(`object ${number}`));
+      return { id: this.last, name: `object ${number}`, color, ...fields };
     });
   }
 
@@ -110,6 +113,11 @@ export class Objects {
     this.state = from.pop();
     this.#changed();
     return true;
+  }
+
+  /** Writes the notes again, for what changes without a step. */
+  renote() {
+    [...this.list.children].forEach((row, index) => (row.querySelector(".number").textContent = this.note(this.items[index])));
   }
 
   #changed() {

@@ -3,6 +3,7 @@
 export const ON = "#22c55e";
 export const OFF = "#ef4444";
 const FILL = 110; // opacity of 255
+const RIM = 0xb0ffffff; // white
 
 /** A mask from the server's runs: {width, height, area, bits, runs}; bits row by row, 0 or 1. */
 export function decodeMask(runs) {
@@ -40,7 +41,7 @@ export function encodeMask(bits, width, height) {
   return { size: [height, width], counts };
 }
 
-/** A canvas of the mask in a colour [r, g, b], its edge opaque. */
+/** A canvas of the mask in a colour [r, g, b], its edge opaque, with a thin white rim around it. */
 function tint(mask, color) {
   const key = color.join();
   if (mask.tinted.has(key)) return mask.tinted.get(key);
@@ -53,12 +54,14 @@ function tint(mask, color) {
   const data = new Uint32Array(image.data.buffer);
   const rgb = (color[2] << 16) | (color[1] << 8) | color[0]; // little-endian RGBA
   const wide = Math.max(width, height) > 700 ? 2 : 1;
+  const down = wide * width;
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
-      if (!bits[i]) continue;
-      const edge = (x >= wide && !bits[i - wide]) || (x < width - wide && !bits[i + wide])
-        || (y >= wide && !bits[i - wide * width]) || (y < height - wide && !bits[i + wide * width]);
-      data[i] = ((edge ? 255 : FILL) << 24) | rgb;
+      const inside = bits[i];
+      const meets = (x >= wide && bits[i - wide] !== inside) || (x < width - wide && bits[i + wide] !== inside)
+        || (y >= wide && bits[i - down] !== inside) || (y < height - wide && bits[i + down] !== inside);
+      if (inside) data[i] = ((meets ? 255 : FILL) << 24) | rgb;
+      else if (meets) data[i] = RIM;
     }
   }
   context.putImageData(image, 0, 0);

@@ -27,6 +27,12 @@ export function promptOf(item) {
   };
 }
 
+/** An answer whose mask is decoded when it is first looked at: most never are. */
+function candidate({ candidate, iou, mask }) {
+  let decoded = null;
+  return { candidate, iou, get mask() { return (decoded ??= decodeMask(mask)); } };
+}
+
 export class Prompting {
   constructor(tab, stage, objects) {
     this.tab = tab;
@@ -52,7 +58,7 @@ export class Prompting {
   }
 
   async #ask(item, at) {
-    const { api, status, picture } = this.tab;
+    const { status, picture } = this.tab;
     try {
       const candidates = await this.#predict(promptOf(item));
       if (picture !== this.tab.picture) return;
@@ -68,7 +74,7 @@ export class Prompting {
   async #predict(prompt) {
     const { api, picture } = this.tab;
     const answer = await api.json("POST", "/api/picture/predict", { picture: picture.picture, ...prompt });
-    return answer.candidates.map((one) => ({ ...one, mask: decodeMask(one.mask) }));
+    return answer.candidates.map(candidate);
   }
 
   /** How long the person waited, until the mask is on the screen. */

@@ -18,14 +18,16 @@ export function candidatesPanel(tab) {
     tab.objects.update(tab.objects.active.id, { chosen: index });
   }
 
-  function thumbnail(item, one) {
+  function blank() {
     const [height, width] = tab.picture.size;
     const scale = THUMB / Math.max(width, height);
-    const canvas = element("canvas", { width: Math.round(width * scale), height: Math.round(height * scale) });
+    return element("canvas", { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) });
+  }
+
+  function fill(canvas, item, one) {
     const context = canvas.getContext("2d");
     context.drawImage(tab.bitmap, 0, 0, canvas.width, canvas.height);
     drawMask(context, one.mask, item.color, canvas.width, canvas.height);
-    return canvas;
   }
 
   function update() {
@@ -35,9 +37,12 @@ export function candidatesPanel(tab) {
     if (!several) return;
     if (drawn !== several) {
       drawn = several;
+      const canvases = several.map(() => blank());
       grid.replaceChildren(...several.map((one, index) =>
         element("button", { onclick: () => choose(index), "aria-label": `Candidate ${index + 1}, score ${one.iou.toFixed(2)}` },
-          thumbnail(item, one), element("span", { className: "number", textContent: one.iou.toFixed(2) }))));
+          canvases[index], element("span", { className: "number", textContent: one.iou.toFixed(2) }))));
+      // After the mask itself is on the screen.
+      requestAnimationFrame(() => setTimeout(() => drawn === several && several.forEach((one, index) => fill(canvases[index], item, one))));
     }
     [...grid.children].forEach((button, index) => button.setAttribute("aria-pressed", String(index === item.chosen)));
   }
