@@ -18,6 +18,7 @@ from sam_jax.demo.guard import Guard
 from sam_jax.demo.refusal import Refusal, add_handlers
 from sam_jax.demo.sessions import Sessions
 from sam_jax.demo.settings import Settings
+from sam_jax.demo.video_upload import MAX_FRAMES
 from sam_jax.demo.warm import Warmth
 from sam_jax.demo.worker import Worker
 from sam_jax.io.overlay import COLORS
@@ -156,6 +157,7 @@ async def info(demo: CurrentDemo) -> dict[str, Any]:
             "picture": settings.max_picture,
             "video": settings.max_video,
             "pixels": settings.max_pixels,
+            "frames": MAX_FRAMES,
         },
         "ready": warmth.is_ready,
         "doing": warmth.doing,

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Generator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from sam_jax.demo import video_upload
 from sam_jax.demo.video import Found, Prompt, Thing, TrackedVideo, routes
 from sam_jax.demo.video_export import write_coco, write_overlay, write_pngs
 from sam_jax.demo.video_upload import open_upload
+from sam_jax.demo.video_warm import tracking_steps
 from sam_jax.io.video_writer import VideoWriter
 from sam_jax.io.videos import open_video
 from sam_jax.ops import rle
@@ -206,6 +208,27 @@ def test_history_is_limited(work: TrackedVideo, monkeypatch: pytest.MonkeyPatch)
     work.prompt(0, 1, BOX)
     work.track(0, "forward")
     assert work._predictor.max_history == 16  # what the next frame looks back at
+
+
+def test_compile_nothing_after_the_warm_up(nano: Model, work: TrackedVideo) -> None:
+    jax.clear_caches()
+    for step in tracking_steps(nano):
+        step()
+    compiled: list[str] = []
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        work.prompt(0, 1, CLICK)
+        list(work.track(0, "forward"))
+        work.prompt(3, 1, CLICK)
+        list(work.track(3, "both"))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
 
 
 def found(*versions_by_frame: tuple[int, int]) -> dict[int, Found]:

@@ -102,11 +102,6 @@ export class Objects {
     return this.#move(this.future, this.past);
   }
 
-  /** Writes the notes again, in place: rows made anew at every frame would swallow clicks. */
-  renote() {
-    this.items.forEach((item, i) => (this.list.children[i].querySelector(".number").textContent = this.note(item)));
-  }
-
   #move(from, to) {
     if (!from.length) return false;
     to.push(this.state);

@@ -265,9 +265,11 @@ class VideoTab {
     part("track-buttons").hidden = Boolean(tracking);
     part("track-running").hidden = !tracking;
     if (tracking) {
-      part("track-bar").max = tracking.total || 1;
-      part("track-bar").value = tracking.done;
-      part("track-text").textContent = `${WAYS[this.direction]}: ${tracking.done} of ${tracking.total || "…"}`;
+      const { done, total } = tracking;
+      part("track-text").textContent = `${WAYS[this.direction]}${total ? `: ${done} of ${total}` : "…"}`;
+      part("track-bar").max = total || 1;
+      if (total) part("track-bar").value = done;
+      else part("track-bar").removeAttribute("value");
     }
     for (const button of root("[data-way], [data-file]")) button.disabled = nothing || Boolean(tracking);
     part("hint").hidden = !nothing;
@@ -332,7 +334,7 @@ class VideoTab {
 
   #listen() {
     const { limits, samples } = this.info;
-    part("limits").textContent = `mp4, mov, mkv or webm, up to ${limits.video / MB} MB and a minute`;
+    part("limits").textContent = `mp4, mov, mkv or webm, up to ${limits.video / MB} MB and ${limits.frames} frames. It stays on this server and is deleted with the tab.`;
     for (const { index, name, kind } of samples) {
       if (kind !== "video") continue;
       const button = Object.assign(document.createElement("button"), { textContent: name });
@@ -374,7 +376,7 @@ class VideoTab {
     part("slider").oninput = ({ target }) => this.#leave(Number(target.value));
     part("stop").onclick = () => this.work.tracking?.stop();
     for (const button of root("[data-way]")) button.onclick = () => this.track(button.dataset.way);
-    for (const button of root("[data-file]")) button.onclick = () => this.#save(button.dataset.file, `${button.textContent}…`);
+    for (const button of root("[data-file]")) button.onclick = () => this.#save(button.dataset.file, `${button.textContent}: writing…`);
   }
 
   // After a click with the mouse, arrows go through the frames; who came to the stage by keyboard
