@@ -131,7 +131,11 @@ def bomb(side):
     ("content", "name", "told"),
     [
         (bomb(20_000), "bomb.png", "bomb.png has 20000 x 20000"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", "a.svg is not an image. Taken are JPEG"),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "a.svg",
+            "a.svg is not an image. Taken",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a.eps", "not an image. Taken are"),
         (bomb(100)[:60], "../../half.png", "half.png is damaged"),
         (b"hello", "<b>.txt", "<b>.txt is not an image"),
