@@ -3,6 +3,7 @@
 import http.client
 import json
 import struct
+import time
 import zlib
 from urllib.parse import urlsplit
 
@@ -91,6 +92,26 @@ def test_large_bodies_are_refused_while_they_come(serve):
         assert not list(server.demo.sessions.find(session["X-Session"]).folder.iterdir())
         answer = tab.post("/api/picture/sample", content=bytes(70_000))
         assert answer.status_code == 413 and "64 KB" in answer.json()["error"]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server):
+    with server.tab() as tab:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        connection.putrequest("POST", "/api/picture")
+        connection.putheader("X-Session", tab.headers["x-session"])
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(bytes(500))
+        folder = server.demo.sessions.find(tab.headers["x-session"]).folder
+        wait(lambda: list(folder.iterdir()))
+        connection.close()
+        wait(lambda: not list(folder.iterdir()))
+
+
+def wait(is_so):
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
