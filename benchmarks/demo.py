@@ -7,7 +7,6 @@ Starts the command and drives Chromium with playwright; SAM_JAX_CHROMIUM says wh
 not on the path. The page measures itself, from the pointer's event to the drawn frame.
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -15,13 +14,16 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import tyro
 
 _LEAST, _MOST = 0.15, 0.85  # clicks are inside of the picture
 _OPEN = re.compile(r"open (http://\S+)")
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 _MEASURED = "performance.getEntriesByName('click to mask').map((e) => e.duration)"
-_SIZE = {"width": 1200, "height": 720}
 _SCENE = (  # clicks and a box of the screenshot, in 0..1 of the first sample
     [(0.82, 0.62)],
     [(0.62, 0.40)],
@@ -29,14 +31,16 @@ _SCENE = (  # clicks and a box of the screenshot, in 0..1 of the first sample
 )
 
 
+@dataclass(frozen=True)
+class Options:
+    model: str = "sam2.1-hiera-nano"
+    clicks: int = 40
+    screenshot: Path | None = None
+    """Also take a picture of the page, into this PNG."""
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="sam2.1-hiera-nano")
-    parser.add_argument("--clicks", type=int, default=40)
-    parser.add_argument("--screenshot", help="also take a picture of the page, into this PNG")
-    args = parser.parse_args()
+    args = tyro.cli(Options, prog="python -m benchmarks.demo", description=__doc__)
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-c", "from sam_jax.cli import main; raise SystemExit(main())"]
@@ -51,7 +55,7 @@ def main() -> None:
         chromium = os.environ.get("SAM_JAX_CHROMIUM") or shutil.which("chromium")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
-            page = browser.new_page(viewport=_SIZE)
+            page = browser.new_page(viewport={"width": 1200, "height": 720})
             page.goto(found[1])
             page.wait_for_selector("body[data-ready]", timeout=600_000)
             page.get_by_role("button", name="Painted scene 1").click()
@@ -86,7 +90,7 @@ def _click(page: Any, x: float, y: float) -> None:
         page.wait_for_timeout(2)
 
 
-def _screenshot(page: Any, path: str) -> None:
+def _screenshot(page: Any, path: Path) -> None:
     for clicks in _SCENE:
         page.get_by_role("button", name="New", exact=True).click(force=True)
         for x, y in clicks:

@@ -55,6 +55,6 @@ class Demo:
     """Largest picture that is taken; of videos eight times as much."""
     max_sessions: Annotated[int, arg(metavar="N")] = 64
     """Browser tabs at once."""
-    idle_minutes: Annotated[float, arg(metavar="MINUTES")] = 30
+    idle_minutes: Annotated[float, arg(metavar="MINUTES")] = 30.0
     """A tab that was silent for so long is forgotten, with its files."""
     cache: KeepPrograms = True

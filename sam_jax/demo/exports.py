@@ -65,6 +65,7 @@ async def export(body: Export, session: CurrentSession, demo: CurrentDemo) -> Fi
         raise Refusal(400, "no objects are prompted yet: click on something first")
     # One job each: a tab with many objects must not keep the others waiting.
     entries = [await demo.worker.run(session, _entry, picture, item) for item in body.objects]
+    demo.sessions.make_room(session, disk=3 * picture.size[0] * picture.size[1])
     async with demo.decoding:
         path, name = await asyncio.to_thread(_write, session, picture, body, entries)
     return FileResponse(

@@ -199,7 +199,10 @@ def ask(
     if prompt.mask is not None:
         mask = prompt.mask.mask(picture.shown)
         logits = mask_logits(mask, config.mask_size, keep_aspect=config.keep_aspect)[None]
-    masks, ious, _ = predictor.predict(
-        **prompt.arguments(), mask_input=logits, output_size=size or picture.size
+    found, ious, _ = predictor.predict(
+        **prompt.arguments(),
+        mask_input=logits,
+        output_size=size or picture.size,
+        return_logits=True,
     )
-    return masks > 0.5, ious
+    return found > predictor.mask_threshold, ious

@@ -1,16 +1,20 @@
 """Files from the browser: counted while they come, under a name of ours, in a private folder."""
 
+import asyncio
 import secrets
 from pathlib import Path
 from urllib.parse import unquote
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from sam_jax.demo.current import Demo
 from sam_jax.demo.refusal import Refusal
 from sam_jax.demo.sessions import Session
 
 _LONGEST_NAME = 80
+_SECONDS = 15 * 60  # for an upload
+_CHECKED_EACH = 8 << 20  # bytes
 
 
 async def receive(request: Request, demo: Demo, session: Session) -> Path:
@@ -20,19 +24,26 @@ async def receive(request: Request, demo: Demo, session: Session) -> Path:
       The new file, in the session's folder.
 
     Raises:
-      Refusal: empty, too large, or no room on the disk.
+      Refusal: empty, too large, too slow, or no room on the disk.
     """
     length = request.headers.get("content-length", "")
     demo.sessions.make_room(session, disk=int(length) if length.isdecimal() else 0)
     path = session.folder / secrets.token_hex(16)
-    size = 0
+    size = checked = 0
     try:
-        with path.open("xb") as file:
-            async for chunk in request.stream():
-                size += len(chunk)
-                file.write(chunk)
+        async with asyncio.timeout(_SECONDS):
+            with path.open("xb") as file:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    file.write(chunk)
+                    if size - checked > _CHECKED_EACH:  # others write at the same time
+                        checked = size
+                        demo.sessions.make_room(session)
         if size == 0:
             raise Refusal(400, f"{shown_name(request)} is empty (0 bytes)")
+    except (TimeoutError, ClientDisconnect) as error:
+        path.unlink(missing_ok=True)
+        raise Refusal(408, "the upload broke off or took too long: try again") from error
     except BaseException:
         path.unlink(missing_ok=True)
         raise

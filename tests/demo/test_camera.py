@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 import sam_jax
 from sam_jax.demo.app import create_app
 from sam_jax.demo.settings import SHIPPED
+from sam_jax.demo.warm import Warmth
 from sam_jax.io.videos import open_video
 from sam_jax.ops import rle
 
@@ -92,7 +93,8 @@ def test_the_second_connection_ends_the_first(server):
                 first.recv(timeout=5)
 
 
-def test_a_model_without_memory_says_so(small_sam):
+def test_a_model_without_memory_says_so(small_sam, monkeypatch):
+    monkeypatch.setattr(Warmth, "run", lambda *arguments: None)
     with TestClient(create_app(small_sam), base_url="http://127.0.0.1") as client:
         assert client.get("/api/info").json()["tracks"] is False
         session = client.post("/api/session").json()["session"]

@@ -3,6 +3,7 @@
 import http.client
 import json
 import struct
+import time
 import zlib
 from urllib.parse import urlsplit
 
@@ -93,6 +94,26 @@ def test_large_bodies_are_refused_while_they_come(serve):
         assert answer.status_code == 413 and "64 KB" in answer.json()["error"]
 
 
+def test_an_upload_that_breaks_off_leaves_nothing(server):
+    with server.tab() as tab:
+        connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        connection.putrequest("POST", "/api/picture")
+        connection.putheader("X-Session", tab.headers["x-session"])
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(bytes(500))
+        folder = server.demo.sessions.find(tab.headers["x-session"]).folder
+        wait(lambda: list(folder.iterdir()))
+        connection.close()
+        wait(lambda: not list(folder.iterdir()))
+
+
+def wait(is_so):
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -131,7 +152,11 @@ def bomb(side):
     ("content", "name", "told"),
     [
         (bomb(20_000), "bomb.png", "bomb.png has 20000 x 20000"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "a.svg", "a.svg is not an image. Taken are JPEG"),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "a.svg",
+            "a.svg is not an image. Taken",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a.eps", "not an image. Taken are"),
         (bomb(100)[:60], "../../half.png", "half.png is damaged"),
         (b"hello", "<b>.txt", "<b>.txt is not an image"),

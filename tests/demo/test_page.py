@@ -225,6 +225,18 @@ def test_two_tabs_do_not_mix(opened, asking):
     assert [one["file_name"] for one in names] == ["Painted scene 1", "Painted scene 2"]
 
 
+def test_a_tab_that_was_forgotten_goes_on(server, opened, asking):
+    page = opened()
+    with asking(page):
+        page.mouse.click(*place(page, 0.6, 0.4))
+    newest = max(server.demo.sessions._all.values(), key=lambda session: session.last_seen)
+    server.demo.sessions.end(newest)
+    with asking(page):
+        page.mouse.click(*place(page, 0.65, 0.4))
+    assert page.locator("#alert").is_hidden() and page.locator(".objects li").count() == 1
+    assert json.loads(saved(page, "COCO")[1])["annotations"]
+
+
 def test_the_camera_follows(open_page, until):
     page = open_page()
     page.get_by_role("tab", name="Camera").click()

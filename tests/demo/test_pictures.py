@@ -2,19 +2,25 @@
 
 import io
 import resource
+import tomllib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 import sam_jax
+from sam_jax.config import WordsConfig
+from sam_jax.demo.app import create_app
 from sam_jax.demo.masks import display_size, runs, shrunk
 from sam_jax.demo.settings import SHIPPED
+from sam_jax.demo.warm import Warmth
 from sam_jax.io.images import read_image
 from sam_jax.ops import rle
 
+REPO = Path(__file__).resolve().parents[2]
 CLICK = {"x": 90.0, "y": 300.0, "label": 1}
 
 
@@ -194,7 +200,7 @@ def test_encoded_pictures_are_bounded(serve):
 
 def test_twenty_tabs_do_not_exhaust_memory(server):
     large = io.BytesIO()
-    pixels = Image.open(SHIPPED[0].path).resize((2400, 2400))  # 17 MB, decoded
+    pixels = Image.open(SHIPPED[0].path).resize((1600, 1600))  # 7.7 MB, decoded
     pixels.save(large, "JPEG")
     tabs = [server.tab() for _ in range(21)]
     clients = [one.__enter__() for one in tabs]
@@ -209,7 +215,7 @@ def test_twenty_tabs_do_not_exhaust_memory(server):
     for client in clients[1:]:
         use(client)
     assert len(server.demo.features) >= 20  # all are kept, 0.5 MB each
-    assert resident() - before < 150_000_000  # not the 345 MB of their pixels
+    assert resident() - before < 100_000_000  # not the 154 MB of their pixels
     for one in tabs:
         one.__exit__(None, None, None)
 
@@ -243,6 +249,29 @@ def test_clicking_compiles_nothing(tab, server):
             assert predict(tab, picture, **prompt).status_code == 200
     assert predict(tab, picture, box=[1.0, 1.0, 90.0, 90.0]).status_code == 200
     assert _predict._cache_size() == before
+
+
+def test_words_of_a_model_that_takes_text(small_tracker, monkeypatch):
+    monkeypatch.setattr(Warmth, "run", lambda *arguments: None)
+    words = WordsConfig(("a", "cat", "red"), width=24, depth=1, context=8)
+    with TestClient(create_app(small_tracker(words=words)), base_url="http://127.0.0.1") as client:
+        assert client.get("/api/info").json()["text"] is True
+        client.headers["x-session"] = client.post("/api/session").json()["session"]
+        picture = open_sample(client)
+        found = predict(client, picture, text=" a red cat ", multimask=True).json()["candidates"]
+        assert len(found) == 3
+        refused = predict(client, picture, text="a zebra")
+        assert refused.status_code == 400 and "zebra" in refused.json()["error"]
+
+
+def test_the_page_and_the_samples_are_package_data():
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["sam_jax"]
+    demo = REPO / "sam_jax" / "demo"
+    shipped = {path for pattern in patterns for path in (REPO / "sam_jax").glob(pattern)}
+    files = {path for path in demo.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert {path for path in files if path.suffix != ".py"} <= shipped
+    assert {sample.path for sample in SHIPPED} <= shipped
 
 
 def test_sizes_of_what_is_shown():

@@ -88,7 +88,8 @@ export function save(content, name) {
 }
 
 /** A websocket whose greeting was accepted. */
-export function socket(path) {
+export async function socket(path) {
+  await ensureSession();
   return new Promise((resolve, reject) => {
     const address = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
     const opened = new WebSocket(address);
@@ -106,6 +107,16 @@ export function socket(path) {
 
 export async function openSession() {
   session = (await json("POST", "/api/session")).session;
+}
+
+/** A new session if the server has forgotten this tab, which was silent for long. */
+export async function ensureSession() {
+  try {
+    await json("POST", "/api/session/ping");
+  } catch (problem) {
+    if (problem.status !== 410) throw problem;
+    await openSession();
+  }
 }
 
 export function closeSession() {

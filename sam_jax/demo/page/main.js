@@ -15,7 +15,7 @@ async function start() {
   listen();
   const info = await ready();
   await api.openSession();
-  setInterval(() => api.json("POST", "/api/session/ping").catch(status.error), PING);
+  setInterval(() => api.json("POST", "/api/session/ping").catch(() => {}), PING); // a click will tell
   addEventListener("pagehide", () => api.closeSession());
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   shown("model").textContent = info.model;

@@ -49,22 +49,44 @@ export class Opening {
       status.error(`${file.name} has ${(file.size / (1 << 20)).toFixed(1)} MB; at most ${info.limits.picture >> 20} MB are taken.`);
       return;
     }
-    this.#open(`Opening ${file.name}…`, api.upload("/api/picture", file, file.name));
+    this.#open(`Opening ${file.name}…`, () => api.upload("/api/picture", file, file.name));
   }
 
   sample(index) {
-    this.#open("Opening the sample…", this.tab.api.json("POST", "/api/picture/sample", { sample: index }));
+    this.#open("Opening the sample…", () => this.tab.api.json("POST", "/api/picture/sample", { sample: index }));
   }
 
-  async #open(text, answer) {
+  /** ask(picture) with the open picture; once more if the server has forgotten this tab: what was
+   * prompted is known here, so only the picture must be given again. */
+  async ask(question) {
+    const { picture } = this.tab;
+    try {
+      return await question(picture);
+    } catch (problem) {
+      if (problem.status !== 410 || this.tab.picture !== picture) throw problem;
+    }
+    this.again ??= this.#again().finally(() => (this.again = null));
+    await this.again;
+    return question(this.tab.picture);
+  }
+
+  async #again() {
+    await this.tab.api.openSession();
+    Object.assign(this.tab.picture, await this.send());
+  }
+
+  /** send(): gives the picture to the server. */
+  async #open(text, send) {
     const { api, status } = this.tab;
     const opened = await status.during(text, (async () => {
-      const picture = await answer;
+      await api.ensureSession();
+      const picture = await send();
       const { blob } = await api.blob(`/api/picture/${picture.picture}/shown`);
       return { picture, bitmap: await createImageBitmap(blob) };
     })());
     if (!opened) return;
     const { picture, bitmap } = opened;
+    this.send = send;
     this.tab.picture = picture;
     this.tab.bitmap = bitmap;
     this.empty.hidden = true;

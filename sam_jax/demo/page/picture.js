@@ -37,7 +37,7 @@ export function mount(root, { api, info, status }) {
   const prompting = new Prompting(tab, stage, objects);
   const painting = new Painting(tab, stage, objects, change);
   const opening = new Opening(tab, stage, objects);
-  Object.assign(tab, { stage, objects, prompting });
+  Object.assign(tab, { objects, opening });
 
   const side = document.getElementById("picture-side");
   const candidates = candidatesPanel(tab);

@@ -72,8 +72,8 @@ export class Prompting {
   }
 
   async #predict(prompt) {
-    const { api, picture } = this.tab;
-    const answer = await api.json("POST", "/api/picture/predict", { picture: picture.picture, ...prompt });
+    const answer = await this.tab.opening.ask(({ picture }) =>
+      this.tab.api.json("POST", "/api/picture/predict", { picture, ...prompt }));
     return answer.candidates.map(candidate);
   }
 

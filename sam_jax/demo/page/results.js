@@ -67,8 +67,8 @@ export function everythingPanel(tab) {
   go.onclick = async () => {
     if (!tab.picture) return tab.status.error("Open a picture first.");
     go.disabled = true;
+    const asked = tab.picture;
     const body = {
-      picture: tab.picture.picture,
       points_per_side: points.value,
       pred_iou_thresh: iou.value,
       stability_score_thresh: stability.value,
@@ -76,9 +76,10 @@ export function everythingPanel(tab) {
       min_mask_region_area: region.value,
       crop_n_layers: crops.value,
     };
-    const answer = await tab.status.during("Looking at everything (the first time compiles)…", tab.api.json("POST", "/api/picture/everything", body));
+    const answer = await tab.status.during("Looking at everything (the first time compiles)…", tab.opening.ask(({ picture }) =>
+      tab.api.json("POST", "/api/picture/everything", { picture, ...body })));
     go.disabled = false;
-    if (!answer || body.picture !== tab.picture.picture) return;
+    if (!answer || asked !== tab.picture) return;
     const kept = tab.objects.items.filter((item) => !item.found);
     const made = tab.objects.made(answer.found.map((found, index) => ({
       clicks: [], box: null, paint: null, text: null, candidates: null, chosen: 0, last: null,
@@ -117,7 +118,8 @@ export function exportPanel(tab) {
       tab.status.error("There is nothing to save: no objects are prompted yet. Click on something first.");
       return;
     }
-    const file = await tab.status.during("Making the file…", tab.api.blob("/api/picture/export", { picture: tab.picture.picture, kind, objects }));
+    const file = await tab.status.during("Making the file…", tab.opening.ask(({ picture }) =>
+      tab.api.blob("/api/picture/export", { picture, kind, objects })));
     if (!file) return;
     tab.api.save(file.blob, file.name);
     tab.status.say(`Saved ${file.name}.`);
