@@ -67,6 +67,7 @@ def create_app(
             features=Features(model, text_encoder, settings.memory // 2),
             warmth=Warmth(),
             decoding=asyncio.Semaphore(2),
+            writing=asyncio.Semaphore(2),
             text=bool(model.config.text_dim and (text_encoder or own_encoder(model))),
         )
         app.state.demo = demo

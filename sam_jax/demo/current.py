@@ -27,6 +27,7 @@ class Demo:
 
     Attributes:
       decoding: held while a picture is decoded at full size, so that few are at once.
+      writing: held while a file of a whole video is written, likewise.
       text: whether phrases are understood.
     """
 
@@ -37,6 +38,7 @@ class Demo:
     features: Features
     warmth: Warmth
     decoding: asyncio.Semaphore
+    writing: asyncio.Semaphore
     text: bool
 
     @property

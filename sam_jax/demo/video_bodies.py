@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sam_jax.demo.bodies import Body, Channel, Click, Pixels
-from sam_jax.demo.video import MAX_CLICKS, MAX_OBJECTS, Direction, Prompt
+from sam_jax.demo.video import MAX_CLICKS, MAX_OBJECTS
+from sam_jax.demo.video_things import Direction, Prompt
 
 _Frame = Annotated[int, Field(ge=0, lt=1 << 31)]
 _Object = Annotated[int, Field(ge=1, le=999)]

@@ -4,9 +4,8 @@ import asyncio
 import io
 import re
 import secrets
-import threading
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,9 +22,11 @@ from sam_jax.demo.pictures import SampleIndex
 from sam_jax.demo.refusal import Refusal
 from sam_jax.demo.sessions import Session
 from sam_jax.demo.uploads import receive, shown_name
-from sam_jax.demo.video import Found, Step, TrackedVideo
+from sam_jax.demo.video import Step, TrackedVideo
 from sam_jax.demo.video_bodies import Export, ExportKind, RemoveObject, Track, VideoPrompt
 from sam_jax.demo.video_export import write_coco, write_overlay, write_pngs
+from sam_jax.demo.video_slot import OpenVideo, opened_video, require_idle
+from sam_jax.demo.video_things import Found
 from sam_jax.demo.video_upload import open_upload
 from sam_jax.ops import rle
 
@@ -39,65 +40,10 @@ _ENDINGS: dict[ExportKind, str] = {
 }
 
 
-class OpenVideo:
-    """A tab's video, and what is being done to it.
-
-    Attributes:
-      name: as the user calls the file.
-      doing: what takes long and keeps prompts out, such as "the tracking", or None.
-      stop: set to end that.
-    """
-
-    def __init__(self, work: TrackedVideo, name: str, upload: Path | None) -> None:
-        self.work = work
-        self.name = name
-        self.doing: str | None = None
-        self.stop = threading.Event()
-        self._upload = upload
-        self._turn = asyncio.Lock()
-
-    @property
-    def nbytes(self) -> int:
-        return self.work.nbytes
-
-    @asynccontextmanager
-    async def turn(self, doing: str | None = None) -> AsyncGenerator[None]:
-        """One thing at a time.
-
-        Args:
-          doing: of what takes long: others are refused meanwhile, where else they would wait.
-
-        Raises:
-          Refusal: something that takes long is under way.
-        """
-        if self.doing:
-            raise Refusal(409, f"{self.doing} is under way: wait, or stop it first")
-        async with self._turn:
-            self.doing = doing
-            self.stop.clear()
-            try:
-                yield
-            finally:
-                self.doing = None
-
-    def close(self) -> None:
-        self.stop.set()
-        self.work.close()
-        if self._upload is not None:
-            self._upload.unlink(missing_ok=True)
-
-
-def _opened(session: Session) -> OpenVideo:
-    video = session.slots.get("video")
-    if video is None:
-        raise Refusal(409, "no video is open: choose one first")
-    return video
-
-
 @router.post("/api/video/upload")
 async def upload(request: Request, session: CurrentSession, demo: CurrentDemo) -> dict[str, Any]:
     """Opens an uploaded file, in place of the video that was open."""
-    _require_idle(session)
+    require_idle(session)
     path = await receive(request, demo, session)
     return await _open(session, demo, path, shown_name(request), is_upload=True)
 
@@ -107,15 +53,9 @@ async def open_sample(
     body: SampleIndex, session: CurrentSession, demo: CurrentDemo
 ) -> dict[str, Any]:
     """Opens a sample, in place of the video that was open."""
-    _require_idle(session)
+    require_idle(session)
     chosen = demo.settings.sample(body.sample, "video")
     return await _open(session, demo, chosen.path, chosen.name, is_upload=False)
-
-
-def _require_idle(session: Session) -> None:
-    before = session.slots.get("video")
-    if before is not None and before.doing:
-        raise Refusal(409, f"{before.doing} is under way: wait, or stop it first")
 
 
 async def _open(
@@ -141,12 +81,13 @@ async def _open(
 
 
 @router.get("/api/video/frame/{number}")
-async def frame(number: int, session: CurrentSession) -> Response:
+async def frame(number: int, session: CurrentSession, demo: CurrentDemo) -> Response:
     """A frame as JPEG, at the size at which the page shows it."""
-    work = _opened(session).work
+    work = opened_video(session).work
     if not 0 <= number < work.num_frames:
         raise Refusal(404, f"there is no frame {number}: the video has {work.num_frames}")
-    return Response(await asyncio.to_thread(_jpeg, work, number), media_type="image/jpeg")
+    async with demo.decoding:
+        return Response(await asyncio.to_thread(_jpeg, work, number), media_type="image/jpeg")
 
 
 def _jpeg(work: TrackedVideo, number: int) -> bytes:
@@ -162,7 +103,7 @@ def _jpeg(work: TrackedVideo, number: int) -> bytes:
 @router.post("/api/video/prompt")
 async def prompt(body: VideoPrompt, session: CurrentSession, demo: CurrentDemo) -> dict[str, Any]:
     """Asks about an object on a frame, in place of what was asked there before."""
-    video = _opened(session)
+    video = opened_video(session)
     async with video.turn():
         found = await demo.worker.run(
             session, video.work.prompt, body.frame, body.object, body.asked()
@@ -177,7 +118,7 @@ async def prompt(body: VideoPrompt, session: CurrentSession, demo: CurrentDemo) 
 @router.post("/api/video/remove")
 async def remove(body: RemoveObject, session: CurrentSession, demo: CurrentDemo) -> dict[str, Any]:
     """Forgets an object."""
-    video = _opened(session)
+    video = opened_video(session)
     async with video.turn():
         await demo.worker.run(session, video.work.remove, body.object)
         return {}
@@ -209,7 +150,7 @@ async def track(websocket: WebSocket) -> None:
         await websocket.send_json({"ready": True})
         try:
             request = Track.model_validate_json(await websocket.receive_text())
-            video = _opened(session)
+            video = opened_video(session)
             async with video.turn("the tracking"):
                 ended = await _track(websocket, demo, session, video, request)
             await websocket.send_json({"ended": ended})
@@ -259,13 +200,14 @@ async def export(
     body: Export, request: Request, session: CurrentSession, demo: CurrentDemo
 ) -> FileResponse:
     """Writes a file and sends it; stops when nobody waits for it any more."""
-    video = _opened(session)
+    video = opened_video(session)
     ending = _ENDINGS[body.kind]
     path = session.folder / f"{secrets.token_hex(16)}{ending}"
     async with video.turn("the export"):
         if not video.work.things:
             raise Refusal(409, "there are no masks yet: click on an object first")
-        writing = asyncio.create_task(asyncio.to_thread(_write, video, body, path))
+        demo.sessions.make_room(session, disk=video.work.disk)
+        writing = asyncio.create_task(_in_turn(demo, _write, video, body, path))
         try:
             while not writing.done() and not await request.is_disconnected():
                 await asyncio.wait({writing}, timeout=0.5)
@@ -281,6 +223,11 @@ async def export(
         },
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
+
+
+async def _in_turn(demo: Demo, function: Callable[..., None], *arguments: Any) -> None:
+    async with demo.writing:
+        await asyncio.to_thread(function, *arguments)
 
 
 def _stem(video: OpenVideo) -> str:

@@ -15,8 +15,9 @@ from PIL import Image
 
 import sam_jax
 from sam_jax.demo import video_upload
-from sam_jax.demo.video import Found, Prompt, Thing, TrackedVideo, routes
+from sam_jax.demo.video import TrackedVideo
 from sam_jax.demo.video_export import write_coco, write_overlay, write_pngs
+from sam_jax.demo.video_things import Found, Prompt, Thing, routes
 from sam_jax.demo.video_upload import open_upload
 from sam_jax.demo.video_warm import tracking_steps
 from sam_jax.io.video_writer import VideoWriter

@@ -2,14 +2,15 @@
 
 import { element, radios } from "./dom.js";
 import { Objects } from "./objects.js";
-import { decodeMask, drawBox, drawMask, drawPoint } from "./overlay.js";
 import { Stage } from "./stage.js";
 import { Frames, Player } from "./video_frames.js";
+import { HELP, listenOnStage, pressed } from "./video_keys.js";
+import { Opening } from "./video_opening.js";
 import { Timeline } from "./video_timeline.js";
+import { answerOf, describe, noteOf, View } from "./video_view.js";
 import { Work } from "./video_work.js";
 
 const MB = 2 ** 20;
-const LEAP = 10; // frames, with Shift
 const WAYS = { backward: "Tracking backward", both: "Tracking both ways", forward: "Tracking forward" };
 const part = (name) => document.getElementById(`video-${name}`);
 
@@ -23,24 +24,26 @@ class VideoTab {
     this.work = this.frames = this.player = null;
     this.frame = 0; // wanted
     this.shown = null; // number of the one on the stage
-    this.masks = new Map(); // of the frame shown, decoded
+    this.view = new View();
     this.help = HELP;
     this.stage = new Stage(part("stage"), {
       onclick: (x, y, label) => this.#prompt((old) => ({ ...old, clicks: [...old.clicks, { x, y, label }] })),
       onbox: (box) => this.#prompt(() => ({ clicks: [], box })),
-      paint: (...view) => this.#paint(...view),
+      paint: (...given) => this.view.paint(...given, { work: this.work, objects: this.objects, frame: this.shown }),
     }, "The frame");
-    this.timeline = new Timeline(part("timeline"), { onseek: (frame) => this.#leave(frame) });
+    this.timeline = new Timeline(part("timeline"), { onseek: (frame) => this.leave(frame) });
     this.objects = new Objects(part("objects"), {
       colors: info.colors,
-      note: (item) => this.#note(item),
+      note: (item) => noteOf(this.work, item, this.frame),
       onchange: () => this.#objectsChanged(),
     });
     if (!info.tracks) {
       part("empty").textContent = `${info.model} has no memory to track with: start the server with a SAM 2 model.`;
       return;
     }
-    this.#listen();
+    this.opening = new Opening(this, (opened) => this.#opened(opened));
+    this.#listenToTools();
+    listenOnStage(this, part("stage"));
   }
 
   show() {
@@ -61,33 +64,7 @@ class VideoTab {
   }
 
   keydown(event) {
-    if (!this.work || event.metaKey) return false;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (event.ctrlKey) {
-      const again = { z: event.shiftKey, y: true }[key];
-      if (again !== undefined) this.#undo(again);
-      return again !== undefined;
-    }
-    const onButton = event.target.tagName === "BUTTON";
-    const leap = event.shiftKey ? LEAP : 1;
-    const actions = {
-      ArrowLeft: () => this.#leave(this.frame - leap),
-      ArrowRight: () => this.#leave(this.frame + leap),
-      Home: () => this.#leave(0),
-      End: () => this.#leave(this.work.frames - 1),
-      " ": onButton ? null : () => this.#play(),
-      n: () => this.#newObject(),
-      o: () => part("file").click(),
-      a: () => this.tool.pick("on"),
-      x: () => this.tool.pick("off"),
-      f: () => this.track("forward"),
-      r: () => this.track("backward"),
-      t: () => this.track("both"),
-      Escape: this.work.tracking ? () => this.work.tracking.stop() : null,
-    };
-    if (!actions[key] || event.altKey) return false;
-    actions[key]();
-    return true;
+    return Boolean(this.work) && pressed(this, event);
   }
 
   async track(direction) {
@@ -112,23 +89,20 @@ class VideoTab {
 
   // Opening
 
-  async #open(name, promise) {
-    if (this.opening) return;
-    this.opening = true;
-    const opened = await this.status.during(`Opening ${name}…`, promise);
-    this.opening = false;
-    if (!opened) return;
+  async #opened(opened) {
     this.player?.stop();
     this.frames?.close();
     this.work = null; // objects that go now are no wish of anybody's
     this.objects.reset();
-    this.work = new Work(this.api, opened, {
-      onchange: () => this.#changed(),
+    const work = new Work(this.api, opened, {
+      onchange: () => this.work === work && this.#changed(),
       onrefused: (problem) => {
+        if (this.work !== work) return false; // of a video that was closed
         this.status.error(problem);
         return this.objects.undo();
       },
     });
+    this.work = work;
     this.frames = new Frames((number) => this.api.blob(`/api/video/frame/${number}`).then(({ blob }) => blob), opened.frames);
     this.player = new Player({
       count: opened.frames,
@@ -147,15 +121,6 @@ class VideoTab {
     this.status.say(`${opened.name}: ${opened.size[1]} × ${opened.size[0]}, ${opened.frames} frames${seconds}. Click on an object.`);
   }
 
-  #openFile(file) {
-    const limit = this.info.limits.video;
-    if (file.size > limit) {
-      this.status.error(`${file.name} has ${Math.ceil(file.size / MB)} MB; at most ${limit / MB} are taken. Cut or shrink it first.`);
-      return;
-    }
-    this.#open(file.name, this.api.upload("/api/video/upload", file, file.name));
-  }
-
   // Prompts
 
   #prompt(change) {
@@ -170,24 +135,19 @@ class VideoTab {
     const prompts = new Map(item?.prompts).set(frame, change(old));
     const { id, name } = item ? item : this.objects.add({ prompts });
     if (item) this.objects.update(id, { prompts });
-    this.work.settle().then(() => this.#answered(id, name, frame));
+    this.work.settle().then(() => {
+      const text = answerOf(this.work, { id, name }, frame);
+      if (text) this.status.say(text);
+    });
   }
 
-  #answered(id, name, frame) {
-    const here = this.work.at(id, frame);
-    if (!here) return; // refused, or taken back
-    const score = here.score === null ? "not there, says the model" : `score ${here.score.toFixed(2)}`;
-    const isCorrection = this.work.things.get(id).found.size > 1;
-    const next = isCorrection ? "track again to carry it on (F, R, T)" : "mark more, or track (F, R, T)";
-    this.status.say(`${name} on frame ${frame + 1}: ${score}; ${next}.`);
-  }
-
-  #newObject() {
+  newObject() {
     this.objects.choose(null);
     this.status.say("Click on another object, or draw a box around it.");
   }
 
-  #undo(again) {
+  /** One step back, or forth again. */
+  step(again) {
     const happened = again ? this.objects.redo() : this.objects.undo();
     if (!happened) this.status.say(again ? "Nothing to do again." : "Nothing to undo.");
   }
@@ -204,12 +164,6 @@ class VideoTab {
     if (!this.objects || !this.work) return; // while they are made
     this.work.want(new Map(this.objects.items.map((item) => [item.id, item.prompts])));
     this.#changed();
-  }
-
-  #note(item) {
-    const here = this.work?.at(item.id, this.frame);
-    if (!here) return item.prompts.size ? "not tracked" : "click on it";
-    return here.score === null ? "out of sight" : here.score.toFixed(2);
   }
 
   // Drawing
@@ -240,25 +194,6 @@ class VideoTab {
     this.#drawFilm();
   }
 
-  #paint(context, toView, [width, height]) {
-    const decoded = new Map();
-    for (const item of this.objects.items) {
-      const here = this.work.at(item.id, this.shown);
-      if (!here) continue;
-      const mask = this.masks.get(here.mask) ?? decodeMask(here.mask);
-      decoded.set(here.mask, mask);
-      drawMask(context, mask, item.color, width, height, here.pale ? 0.55 : 1);
-    }
-    this.masks = decoded;
-    for (const item of this.objects.items) {
-      const prompt = item.prompts.get(this.shown);
-      if (!prompt) continue;
-      if (prompt.box) drawBox(context, [...toView(...prompt.box.slice(0, 2)), ...toView(...prompt.box.slice(2))], item.color);
-      const radius = item === this.objects.active ? 6 : 4;
-      for (const { x, y, label } of prompt.clicks) drawPoint(context, ...toView(x, y), label, radius);
-    }
-  }
-
   #changed() {
     const { tracking } = this.work;
     const nothing = this.objects.items.every((item) => !item.prompts.size);
@@ -276,7 +211,7 @@ class VideoTab {
     this.undo.disabled = !this.objects.past.length;
     this.redo.disabled = !this.objects.future.length;
     part("new").disabled = !this.objects.active;
-    if (!tracking) this.#describe();
+    if (!tracking) part("timeline").setAttribute("aria-label", describe(this.work, this.objects.items));
     this.#drawFilm();
     this.stage.draw();
   }
@@ -299,17 +234,6 @@ class VideoTab {
     this.timeline.show({ count, rows, frame: this.frame });
   }
 
-  // The timeline in words.
-  #describe() {
-    const frames = [...Array(this.work.frames).keys()];
-    const words = this.objects.items.map(({ id, name }) => {
-      const known = frames.map((frame) => this.work.at(id, frame)).filter(Boolean);
-      const away = known.filter(({ score }) => score === null).length;
-      return `${name}: known on ${known.length} of ${frames.length} frames, out of sight on ${away}`;
-    });
-    part("timeline").setAttribute("aria-label", `Scores over the frames. ${words.join("; ")}`);
-  }
-
   // Files
 
   async #save(kind, text) {
@@ -320,41 +244,16 @@ class VideoTab {
     this.status.say(`${file.name}: ${(file.blob.size / MB).toFixed(2)} MB.`);
   }
 
-  #play() {
+  play() {
     this.following = false;
     this.player.toggle(this.frame);
   }
 
-  // Somebody goes to a frame: what plays stops, and the tracking goes on without being watched.
-  #leave(frame) {
+  /** Somebody goes to a frame: what plays stops, and the tracking goes on without being watched. */
+  leave(frame) {
     this.following = false;
     this.player.stop();
     this.seek(frame);
-  }
-
-  #listen() {
-    const { limits, samples } = this.info;
-    part("limits").textContent = `mp4, mov, mkv or webm, up to ${limits.video / MB} MB and ${limits.frames} frames. It stays on this server and is deleted with the tab.`;
-    for (const { index, name, kind } of samples) {
-      if (kind !== "video") continue;
-      const button = Object.assign(document.createElement("button"), { textContent: name });
-      button.onclick = () => this.#open(name, this.api.json("POST", "/api/video/sample", { sample: index }));
-      part("samples").append(button);
-    }
-    part("choose").onclick = () => part("file").click();
-    part("file").onchange = ({ target }) => {
-      if (target.files[0]) this.#openFile(target.files[0]);
-      target.value = "";
-    };
-    const stage = part("stage");
-    stage.ondragover = () => stage.classList.add("over");
-    stage.ondragleave = () => stage.classList.remove("over");
-    stage.ondrop = (event) => {
-      stage.classList.remove("over");
-      if (event.dataTransfer.files[0]) this.#openFile(event.dataTransfer.files[0]);
-    };
-    this.#listenToTools();
-    this.#listenToStageKeys(stage);
   }
 
   #listenToTools() {
@@ -363,53 +262,21 @@ class VideoTab {
       ["off", "− Exclude", "Exclude: clicks are not part of it (X)"],
     ], (tool) => (this.stage.tool = tool));
     const button = (textContent, title, onclick) => element("button", { textContent, title, onclick });
-    this.undo = button("Undo", "Ctrl Z", () => this.#undo(false));
-    this.redo = button("Redo", "Ctrl Y", () => this.#undo(true));
+    this.undo = button("Undo", "Ctrl Z", () => this.step(false));
+    this.redo = button("Redo", "Ctrl Y", () => this.step(true));
     this.clear = button("Clear frame", "Take back what was asked about this object on this frame", () => this.#clearFrame());
-    const open = button("Open…", "Another video (O)", () => part("file").click());
+    const open = button("Open…", "Another video (O)", () => this.opening.choose());
     open.className = "end";
     part("tools").append(this.tool.node, this.undo, this.redo, this.clear, open);
-    part("new").onclick = () => this.#newObject();
-    part("play").onclick = () => this.#play();
-    part("before").onclick = () => this.#leave(this.frame - 1);
-    part("after").onclick = () => this.#leave(this.frame + 1);
-    part("slider").oninput = ({ target }) => this.#leave(Number(target.value));
+    part("new").onclick = () => this.newObject();
+    part("play").onclick = () => this.play();
+    part("before").onclick = () => this.leave(this.frame - 1);
+    part("after").onclick = () => this.leave(this.frame + 1);
+    part("slider").oninput = ({ target }) => this.leave(Number(target.value));
     part("stop").onclick = () => this.work.tracking?.stop();
     for (const button of root("[data-way]")) button.onclick = () => this.track(button.dataset.way);
     for (const button of root("[data-file]")) button.onclick = () => this.#save(button.dataset.file, `${button.textContent}: writing…`);
   }
-
-  // After a click with the mouse, arrows go through the frames; who came to the stage by keyboard
-  // moves the stage's cursor with them.
-  #listenToStageKeys(stage) {
-    const { canvas } = this.stage;
-    let [tabbed, byKeys] = [false, false]; // :focus-visible also says yes where a script focused
-    addEventListener("keydown", ({ key }) => (tabbed ||= key === "Tab"), true);
-    addEventListener("pointerdown", () => (tabbed = byKeys = false), true);
-    canvas.addEventListener("focus", () => (byKeys = tabbed));
-    stage.addEventListener("keydown", (event) => {
-      const isOurs = ["ArrowLeft", "ArrowRight", " "].includes(event.key);
-      if (byKeys || !isOurs || !this.keydown(event)) return;
-      event.preventDefault();
-      event.stopPropagation();
-    }, true);
-  }
 }
 
 const root = (selector) => document.getElementById("video").querySelectorAll(selector);
-
-const HELP = [
-  ["click", "what is on the object, on any frame"],
-  ["Alt click, right click", "what is not part of it"],
-  ["drag", "a box around it"],
-  ["←, →", "frame by frame; ten with Shift"],
-  ["Home, End", "first and last frame"],
-  ["Space", "play and pause"],
-  ["N", "a new object"],
-  ["A, X", "tools: add, exclude"],
-  ["Ctrl Z, Ctrl Y", "undo, redo"],
-  ["R, T, F", "track backward, both ways, forward"],
-  ["Esc", "stop tracking"],
-  ["Tab", "to the frame: arrows, Enter, Delete and B then mark places"],
-  ["O", "open a video"],
-];
