@@ -1,10 +1,12 @@
 """The video tab's routes, asked as the page asks them."""
 
+import asyncio
 import io
 import json
 import time
 import zipfile
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image
 from websockets.sync.client import connect
 
 from sam_jax.demo import video_upload
+from sam_jax.demo.refusal import Refusal
 from sam_jax.io.video_writer import VideoWriter
 from sam_jax.io.videos import open_video
 from sam_jax.ops import rle
@@ -215,6 +218,31 @@ def test_refusals(tab: Tab) -> None:
         ("sample", {"sample": 0}),
     ):  # fmt: skip
         refused(tab.post(path, body), 409, "the tracking is under way: wait, or stop it first")
+
+
+def test_who_comes_after_a_tracking_that_waits_is_refused(tab: Tab) -> None:
+    video = tab.session.slots["video"]
+    order = []
+
+    async def scenario() -> None:
+        async def track() -> None:
+            async with video.turn("the tracking"):
+                order.append("tracking")
+
+        async with video.turn():
+            tracking = asyncio.create_task(track())
+            await asyncio.sleep(0)  # it waits for this turn to end
+            with pytest.raises(Refusal, match="the tracking is under way"):
+                async with video.turn():
+                    pass
+            order.append("prompt")
+        await tracking
+        async with video.turn():
+            order.append("next prompt")
+
+    with ThreadPoolExecutor() as pool:  # playwright runs a loop in this thread
+        pool.submit(lambda: asyncio.run(scenario())).result()
+    assert order == ["prompt", "tracking", "next prompt"]
 
 
 def test_uploads_are_refused_by_the_users_name(
