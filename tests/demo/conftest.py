@@ -154,7 +154,7 @@ def until() -> Callable[..., None]:
     """`until(page, expression)`: waits until it is true on the page, whose policy forbids the
     evaluation that playwright's own waiting does."""
 
-    def wait(page: Any, expression: str, seconds: float = 10) -> None:
+    def wait(page: Any, expression: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not page.evaluate(expression):
             assert time.monotonic() < deadline, f"never became true: {expression}"
