@@ -46,7 +46,7 @@ def demo(args: Demo) -> int:
             enable_compilation_cache()
         say(f"sam-jax: loading {args.model}", error=True)
         model, encoder = _load(args)
-        app = create_app(model, _settings(args, port, token), encoder)
+        app = create_app(model, _settings(args, token), encoder)
         address = _address(args.host, port, token)
         say(f"sam-jax: open {address} (Ctrl-C stops)")
         if args.browser:
@@ -92,7 +92,7 @@ def _load(args: Demo) -> tuple[Any, Any]:
     return model, load_clip(args.text_encoder).embed_text
 
 
-def _settings(args: Demo, port: int, token: str | None) -> Any:
+def _settings(args: Demo, token: str | None) -> Any:
     from sam_jax.demo.settings import MB, SHIPPED, Sample, Settings
 
     own = tuple(
@@ -102,7 +102,7 @@ def _settings(args: Demo, port: int, token: str | None) -> Any:
     return Settings(
         samples=own + SHIPPED,
         token=token,
-        hosts=_hosts(args.host, port),
+        hosts=_hosts(args.host),
         max_picture=args.max_upload * MB,
         max_video=8 * args.max_upload * MB,
         max_sessions=args.max_sessions,
@@ -140,12 +140,9 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-def _hosts(host: str, port: int) -> frozenset[str] | None:
+def _hosts(host: str) -> frozenset[str] | None:
     """Names by which the page may be asked for. With a token any will do: see `Settings.hosts`."""
-    if not _is_this_machine(host):
-        return None
-    names = {"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host}
-    return frozenset(f"{name}:{port}" for name in names) | (names if port == 80 else set())
+    return frozenset({"localhost", "127.0.0.1", "::1", host}) if _is_this_machine(host) else None
 
 
 def _address(host: str, port: int, token: str | None) -> str:

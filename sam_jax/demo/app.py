@@ -26,6 +26,7 @@ from sam_jax.predictors.text import TextEncoder, own_encoder
 from sam_jax.types import Model
 
 _SWEEP_SECONDS = 30
+_PATIENCE_SECONDS = 5
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -71,7 +72,11 @@ def create_app(
             text=bool(model.config.text_dim and (text_encoder or own_encoder(model))),
         )
         app.state.demo = demo
-        warming = asyncio.create_task(asyncio.to_thread(demo.warmth.run, model, text_encoder, stop))
+        # Daemons, and joined for a while only: compiling a large model cannot be interrupted.
+        warming = threading.Thread(
+            target=demo.warmth.run, args=(model, text_encoder, stop), daemon=True
+        )
+        warming.start()
         sweeping = asyncio.create_task(_sweep(demo.sessions))
         try:
             yield
@@ -81,9 +86,8 @@ def create_app(
             with suppress(asyncio.CancelledError):
                 await sweeping
             demo.sessions.close()
-            await asyncio.to_thread(demo.worker.close)
-            with suppress(Exception):  # the page was told
-                await warming
+            await asyncio.to_thread(demo.worker.close, _PATIENCE_SECONDS)
+            await asyncio.to_thread(warming.join, _PATIENCE_SECONDS)
             shutil.rmtree(root, ignore_errors=True)
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)

@@ -82,12 +82,12 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         hosts = self._settings.hosts
-        if hosts is not None and host not in hosts:
+        if hosts is not None and _name(host) not in hosts:
             raise Refusal(
                 421, f"this server is not called {host[:100]!r}: open the address that it printed"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host:
+        if origin is not None and origin.lower().partition("://")[2] != host:
             raise Refusal(403, "pages of other sites may not use this server")
         if scope["type"] != "http":
             return
@@ -101,6 +101,14 @@ class Guard:
         limit = _DEFAULT_BODY if limit is None else limit
         if length is not None and length.isdecimal() and int(length[:20]) > limit:
             raise _too_large(limit)
+
+
+def _name(host: str) -> str | None:
+    """A Host header without its port, which a tunnel may have changed."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _too_large(limit: int) -> Refusal:

@@ -37,8 +37,8 @@ class Settings:
 
     Attributes:
       token: asked for by every route under /api; None: nobody is asked.
-      hosts: Host headers that are answered, lower case with the port; None: any. A page of
-        somebody else whose name is made to point here (DNS rebinding) has its own name in it.
+      hosts: names in the Host header that are answered, lower case, at any port; None: any. A page
+        of somebody else whose name is made to point here (DNS rebinding) has its own name in it.
       max_picture, max_video: of an uploaded file.
       max_pixels: of a picture or a frame.
       max_sessions: browser tabs at once.

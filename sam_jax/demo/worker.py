@@ -69,13 +69,13 @@ class Worker:
                 raise Refusal(410, "the session has ended") from None
             raise
 
-    def close(self) -> None:
-        """Finishes the job that runs and forgets those that wait."""
+    def close(self, patience: float | int) -> None:
+        """Forgets the jobs that wait, and waits so many seconds for the one that runs."""
         with self._changed:
             self._is_open = False
             self._queues.clear()
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _work(self) -> None:
         while True:

@@ -58,7 +58,7 @@ def running(model: Any, settings: Any, text_encoder: Any = None) -> Generator[Se
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     if settings.hosts is None and settings.token is None:
-        settings = replace(settings, hosts=frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}))
+        settings = replace(settings, hosts=frozenset({"127.0.0.1", "localhost"}))
     app = create_app(model, settings, text_encoder)
     config = uvicorn.Config(
         app, log_level="warning", ws="websockets-sansio", ws_max_size=1 << 20, lifespan="on"
@@ -154,7 +154,7 @@ def until() -> Callable[..., None]:
     """`until(page, expression)`: waits until it is true on the page, whose policy forbids the
     evaluation that playwright's own waiting does."""
 
-    def wait(page: Any, expression: str, seconds: float = 10) -> None:
+    def wait(page: Any, expression: str, seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not page.evaluate(expression):
             assert time.monotonic() < deadline, f"never became true: {expression}"

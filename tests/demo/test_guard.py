@@ -25,7 +25,9 @@ def raw(server, method, path, headers, body=b"", *, chunked=False):
 def test_a_name_that_was_made_to_point_here_is_refused(server):
     status, text = raw(server, "GET", "/api/info", {"Host": "evil.example:8000"})
     assert status == 421 and "evil.example" in json.loads(text)["error"]
-    assert raw(server, "GET", "/", {"Host": "evil.example"})[0] == 421
+    for host in ("evil.example", "", "127.0.0.1.evil.example", "localhost@evil.example", "[::1"):
+        assert raw(server, "GET", "/", {"Host": host})[0] in (400, 421)
+    assert raw(server, "GET", "/", {"Host": "localhost:9999"})[0] == 200  # through a tunnel
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:1"])

@@ -90,7 +90,7 @@ def test_the_worker_takes_turns(tmp_path):
     for future in futures:
         future.result(5)
     assert done.index("other") <= 1  # not behind all of the busy one's
-    worker.close()
+    worker.close(5)
 
 
 def test_the_worker_refuses_and_cancels(tmp_path):
@@ -112,7 +112,7 @@ def test_the_worker_refuses_and_cancels(tmp_path):
     failing = worker.submit(other, int, "x")
     with pytest.raises(ValueError, match="invalid literal"):
         failing.result(5)
-    worker.close()
+    worker.close(5)
     with pytest.raises(Refusal, match="stopping"):
         worker.submit(other, int)
 

@@ -97,7 +97,6 @@ export function mount(root, { api, info, status }) {
       const rate = (1000 * (times.length - 1)) / (times.at(-1) - times[0]);
       speed.textContent = `${rate.toFixed(1)} frames a second`;
     }
-    document.body.dataset.cameraFrames = Number(document.body.dataset.cameraFrames || 0) + 1;
     send();
   }
 

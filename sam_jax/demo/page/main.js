@@ -100,6 +100,7 @@ function listen() {
   addEventListener("keydown", (event) => {
     const isTyping = ["INPUT", "TEXTAREA", "SELECT"].includes(event.target.tagName) && event.target.type !== "range";
     if (isTyping || shown("help").open) return;
+    if (event.key === "Escape") status.clear();
     if (event.key === "?") showHelp();
     else if (event.altKey && "123".includes(event.key)) choose(TABS[Number(event.key) - 1]);
     else if (!parts[current]?.keydown?.(event)) return;

@@ -7,6 +7,7 @@ export class Opening {
     this.tab = tab;
     this.stage = stage;
     this.objects = objects;
+    this.isOpening = false;
     this.input = document.getElementById("picture-file");
     this.empty = document.getElementById("picture-empty");
     const { limits, samples } = tab.info;
@@ -56,14 +57,15 @@ export class Opening {
     this.#open("Opening the sample…", () => this.tab.api.json("POST", "/api/picture/sample", { sample: index }));
   }
 
-  /** ask(picture) with the open picture; once more if the server has forgotten this tab: what was
+  /** ask(picture) with the open picture; once more if the server has forgotten it or this tab: what was
    * prompted is known here, so only the picture must be given again. */
   async ask(question) {
     const { picture } = this.tab;
     try {
       return await question(picture);
     } catch (problem) {
-      if (problem.status !== 410 || this.tab.picture !== picture) throw problem;
+      const isLost = [409, 410].includes(problem.status) && !this.isOpening && this.tab.picture === picture;
+      if (!isLost) throw problem;
     }
     this.again ??= this.#again().finally(() => (this.again = null));
     await this.again;
@@ -71,19 +73,21 @@ export class Opening {
   }
 
   async #again() {
-    await this.tab.api.openSession();
+    await this.tab.api.ensureSession();
     Object.assign(this.tab.picture, await this.send());
   }
 
   /** send(): gives the picture to the server. */
   async #open(text, send) {
     const { api, status } = this.tab;
+    this.isOpening = true; // the server may have the next picture before it is here
     const opened = await status.during(text, (async () => {
       await api.ensureSession();
       const picture = await send();
       const { blob } = await api.blob(`/api/picture/${picture.picture}/shown`);
       return { picture, bitmap: await createImageBitmap(blob) };
     })());
+    this.isOpening = false;
     if (!opened) return;
     const { picture, bitmap } = opened;
     this.send = send;

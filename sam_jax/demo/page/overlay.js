@@ -3,7 +3,7 @@
 export const ON = "#22c55e";
 export const OFF = "#ef4444";
 const FILL = 110; // opacity of 255
-const RIM = 0xb0ffffff; // white
+const RIM = 0x80ffffff; // white
 
 /** A mask from the server's runs: {width, height, area, bits, runs}; bits row by row, 0 or 1. */
 export function decodeMask(runs) {

@@ -116,8 +116,8 @@ export class Prompting {
         this.stage.draw();
         if (this.pointer === asked) break;
       }
-    } catch {
-      this.previews = false; // a click will tell what is wrong
+    } catch (problem) {
+      if (problem.status !== 409) this.previews = false; // a click will tell what is wrong
     } finally {
       this.isHovering = false;
     }
