@@ -27,6 +27,7 @@ ALLOWED = {
     "clips": _PURE | {"frame", "per_frame", "video"},
     "predictors": _PURE | {"memory", "image", "frame", "video", "everything", "io", "sharding"},
     "batch": _PURE | {"image", "video", "clips", "predictors", "io", "sharding"},
+    "demo": _PURE | {"predictors", "io"},
     "checkpoint": {"config", "clip_config", "presets", "files"},
     "io": {"ops", "files"},
     "files": set(),

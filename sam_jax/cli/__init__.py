@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from sam_jax.cli.batch_args import Batch
 from sam_jax.cli.compilation_cache import KeepPrograms
+from sam_jax.cli.demo_args import Demo
 from sam_jax.cli.everything_args import Everything
 from sam_jax.cli.export_args import Export
 
@@ -177,6 +178,7 @@ _EVERYTHING = "Find the masks of everything in pictures, or in a video."
 _TRACK = "Follow what clicks, boxes or masks point at, through a video."
 _BATCH = "Segment or track all pictures and clips of a folder or bucket; resumable."
 _EXPORT = "Write programs that run without this package, on CPU, GPU and TPU."
+_DEMO = "Click on pictures, videos and a camera in the browser."
 _MODELS = "List the models: parameters, input size, where the weights are."
 
 
@@ -211,6 +213,10 @@ def _run(args: list[str]) -> int:
 
         run()
         return 0
+    if isinstance(command, Demo):
+        from sam_jax.cli.demo import demo
+
+        return demo(command)
     if isinstance(command, Everything):
         from sam_jax.cli.everything import everything
 
@@ -232,13 +238,14 @@ def _run(args: list[str]) -> int:
     return segment(command)
 
 
-def _parsed(args: list[str]) -> Segment | Everything | Track | Batch | Export | Models:
+def _parsed(args: list[str]) -> Segment | Everything | Track | Batch | Export | Demo | Models:
     commands = {
         "segment": Segment,
         "everything": Everything,
         "track": Track,
         "batch": Batch,
         "export": Export,
+        "demo": Demo,
         "models": Models,
     }
     if args[0] in commands:  # by itself, so that errors name the help of the command
@@ -250,6 +257,7 @@ def _parsed(args: list[str]) -> Segment | Everything | Track | Batch | Export | 
         | Annotated[Track, subcommand("track", description=_TRACK)]
         | Annotated[Batch, subcommand("batch", description=_BATCH)]
         | Annotated[Export, subcommand("export", description=_EXPORT)]
+        | Annotated[Demo, subcommand("demo", description=_DEMO)]
         | Annotated[Models, subcommand("models", description=_MODELS)],
         prog="sam-jax",
         description="Segment Anything in JAX. `sam-jax COMMAND --help` explains a command;"

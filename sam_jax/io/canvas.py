@@ -64,15 +64,20 @@ class Canvas:
         return (xy * self.covered[::-1]).astype(np.float32)
 
     def to_picture(
-        self, low: Float[np.ndarray, "*batch hm wm"]
+        self, low: Float[np.ndarray, "*batch hm wm"], size: tuple[int, int] | None = None
     ) -> Float32[np.ndarray, "*batch height width"]:
-        """Low-resolution logits at the picture's size; SAM 1 goes by way of the model input's."""
+        """Low-resolution logits at the picture's size; SAM 1 goes by way of the model input's.
+
+        Args:
+          size: another height and width, for the picture shrunk or enlarged to them.
+        """
+        height, width = size or (self.height, self.width)
         if not self.keep_aspect:
-            return upsample_logits(low, self.height, self.width)
+            return upsample_logits(low, height, width)
         rows, columns = self.covered
         flat = low.reshape(-1, *low.shape[-2:])
-        out = np.empty((len(flat), self.height, self.width), np.float32)
+        out = np.empty((len(flat), height, width), np.float32)
         for mask, target in zip(flat, out, strict=True):  # one by one: 4 MB each at that size
             inside = upsample_logits(mask, self.side, self.side)[:rows, :columns]
-            target[:] = upsample_logits(inside, self.height, self.width)
-        return out.reshape(*low.shape[:-2], self.height, self.width)
+            target[:] = upsample_logits(inside, height, width)
+        return out.reshape(*low.shape[:-2], height, width)

@@ -20,7 +20,9 @@ MAX_PIXELS = 200_000_000  # the largest phone sensors; 600 MB as RGB
 _GUARD = threading.Lock()
 
 
-def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(
+    source: Any, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decodes an image file to RGB.
 
     - EXIF orientation is applied: coordinates mean what people see in a viewer. (The official
@@ -32,6 +34,7 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray
     Args:
       source: a path (str or PathLike), or a file opened in binary mode.
       max_pixels: refuse larger pictures, by their header, before any memory is spent.
+      formats: names of Pillow's decoders that may be tried, such as JPEG; None: all that it has.
 
     Raises:
       OSError: the file cannot be opened.
@@ -40,20 +43,23 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray
     """
     if isinstance(source, str | os.PathLike):
         with Path(source).open("rb") as file:
-            return _read(file, str(source), max_pixels)
-    return _read(source, str(getattr(source, "name", "the image")), max_pixels)
+            return _read(file, str(source), max_pixels, formats)
+    return _read(source, str(getattr(source, "name", "the image")), max_pixels, formats)
 
 
-def _read(file: Any, name: str, max_pixels: int) -> np.ndarray:
+def _read(
+    file: Any, name: str, max_pixels: int, formats: tuple[str, ...] | None = None
+) -> np.ndarray:
     start = file.tell()
     if not file.read(1):
         raise ValueError(f"{name} is empty (0 bytes)")
     file.seek(start)
     try:
         with _without_pillow_limit():
-            picture = Image.open(file)
+            picture = Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not an image in a format that Pillow reads") from error
+        known = "a format that Pillow reads" if formats is None else f"one of {', '.join(formats)}"
+        raise ValueError(f"{name} is not an image in {known}") from error
     except Exception as error:  # plugins raise whatever they trip over: OSError, struct.error, ...
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
     with picture:

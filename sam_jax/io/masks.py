@@ -62,30 +62,41 @@ def record_entry(record: dict[str, Any]) -> dict[str, Any]:
     Scores are rounded. `bbox` is COCO's, which counts the last row and column.
     """
     entry = record | {"bbox": list(rle.bounding_box(record["segmentation"]))}
-    for score in ("predicted_iou", "stability_score"):
+    for score in {"predicted_iou", "stability_score"} & record.keys():
         entry[score] = round(record[score], 6)
     return entry
 
 
 def write_coco(
-    path: str | os.PathLike, picture: str, size: tuple[int, int], records: Sequence[dict[str, Any]]
+    path: str | os.PathLike,
+    picture: str,
+    size: tuple[int, int],
+    records: Sequence[dict[str, Any]],
+    *,
+    names: Sequence[str] = (),
 ) -> None:
-    """The masks of one picture as a COCO data set with one category, an annotation a line.
+    """The masks of one picture as a COCO data set, an annotation a line.
 
     Args:
       picture: name of its file.
       size: its height and width.
       records: of `AutomaticMaskGenerator` with compressed codes; scores and places are kept. `bbox`
         is COCO's, which counts the last row and column.
+      names: of what each record shows; equal ones are a category. By default all are "object".
     """
     height, width = size
+    names = names or ["object"] * len(records)
+    categories = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
     head = {
         "images": [{"id": 1, "file_name": picture, "height": height, "width": width}],
-        "categories": [{"id": 1, "name": "object"}],
+        "categories": [
+            {"id": number, "name": name} for name, number in (categories or {"object": 1}).items()
+        ],
     }
     lines = []
-    for number, record in enumerate(records, start=1):
-        entry = {"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0}
+    for number, (record, name) in enumerate(zip(records, names, strict=True), start=1):
+        category = categories[name]
+        entry = {"id": number, "image_id": 1, "category_id": category, "iscrowd": 0}
         lines.append(json.dumps(entry | record_entry(record)))
     annotations = ",\n".join(lines)
     with replacing(path) as temporary:

@@ -68,7 +68,9 @@ def _checked(rle: Rle) -> tuple[np.ndarray, int, int]:
         counts = counts.decode("ascii", errors="replace")
     counts = _from_string(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
     height, width = (int(side) for side in rle["size"])
-    if height < 0 or width < 0 or (counts < 0).any() or counts.sum() != height * width:
+    # Each run on its own, too: a sum of many huge ones wraps around to any value.
+    outside = (counts < 0) | (counts > height * width)
+    if height < 0 or width < 0 or outside.any() or counts.sum() != height * width:
         raise ValueError(f"runs add up to {counts.sum()}, not to the size {height} x {width}")
     return counts, height, width
 

@@ -141,6 +141,7 @@ class ImagePredictor:
         return_logits: bool = False,
         normalize_coords: bool = True,
         text: Any = None,
+        output_size: tuple[int, int] | None = None,
     ) -> Result:
         """Masks for the prompts on the image that was set.
 
@@ -155,10 +156,13 @@ class ImagePredictor:
           text: a phrase, or n for n objects; or their embeddings, [c] or [n c]. Only for models
             with a text projection. Alone it is as ambiguous as a click; a click beside it helps.
             It may name what is not there: its predicted IoU is then a low one, see `score_texts`.
+          output_size: height and width of the masks, for a picture that is shown smaller than it
+            is; the prompts stay in the original's pixels.
 
         Returns:
-          Masks float32 [m h w] at the original size, predicted IoU [m], low-resolution logits
-          [m hm wm], of SAM 2 clamped to +-32. With n > 1 objects each has a leading n.
+          Masks float32 [m h w] at the original size or `output_size`, predicted IoU [m],
+          low-resolution logits [m hm wm], of SAM 2 clamped to +-32. With n > 1 objects each has a
+          leading n.
 
         Raises:
           ValueError: a prompt that makes no sense; see `check_prompts`.
@@ -176,7 +180,7 @@ class ImagePredictor:
             self._canvases[0],
             text=text,
         )
-        (result,) = self._run(features, [prompts], multimask_output, return_logits)
+        (result,) = self._run(features, [prompts], multimask_output, return_logits, output_size)
         return result
 
     def predict_batch(
@@ -255,6 +259,7 @@ class ImagePredictor:
         prompts: list[PromptArrays],
         multimask: bool,
         return_logits: bool,
+        output_size: tuple[int, int] | None = None,
     ) -> list[Result]:
         masks, cleaned = _predict(
             self.model,
@@ -273,7 +278,7 @@ class ImagePredictor:
         for prompt, canvas, *padded in zip(prompts, self._canvases, *per_image, strict=True):
             n = len(prompt.points)
             logits, iou, low = (x[:n] for x in padded)  # [n m hm wm], [n m], [n m hm wm]
-            full = canvas.to_picture(logits)
+            full = canvas.to_picture(logits, output_size)
             if not return_logits:
                 full = (full > self.mask_threshold).astype(np.float32)
             result = (full, iou.copy(), np.clip(low, -largest, largest))  # writable, as upstream's

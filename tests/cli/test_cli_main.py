@@ -31,6 +31,7 @@ def test_help_lists_the_commands(args, capsys):
     assert "segment Segment what clicks, boxes or a mask point at" in text
     assert "everything Find the masks of everything" in text
     assert "export Write programs that run without this package" in text
+    assert "demo Click on pictures, videos and a camera" in text
     assert "models List the models" in text
 
 

@@ -11,6 +11,7 @@ import pytest
     [
         ("benchmarks.image", "usage: python -m benchmarks.image [-h]"),
         ("benchmarks.everything", "usage: python -m benchmarks.everything [-h]"),
+        ("benchmarks.demo", "usage: python -m benchmarks.demo [-h]"),
         ("convert.verify", "usage: python -m convert.verify [-h] CHECKPOINT"),
     ],
 )

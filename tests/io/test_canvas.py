@@ -68,6 +68,17 @@ def test_logits_lose_what_lies_outside_the_picture():
     assert canvas.to_picture(low[:0]).shape == (0, 1, 90, 160)
 
 
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_logits_of_the_picture_at_another_size(keep_aspect):
+    low = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float32)
+    canvas = Canvas(90, 160, 64, keep_aspect)
+    shrunk = canvas.to_picture(low, (45, 80))
+    assert shrunk.shape == (2, 45, 80)
+    between = canvas.to_picture(low).reshape(2, 45, 2, 80, 2).mean((2, 4))
+    assert np.abs(shrunk - between).mean() < 0.1  # the same places
+    np.testing.assert_array_equal(canvas.to_picture(low, (90, 160)), canvas.to_picture(low))
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("shape", [(1200, 1800), (640, 480), (33, 700), (100, 100)])
 def test_equal_to_segment_anything(shape):

@@ -132,6 +132,13 @@ def test_truncated_files_are_named(tmp_path, suffix):
         read_image(path)
 
 
+def test_decoders_that_may_be_tried(tmp_path):
+    path = write(tmp_path / "a.png", Image.fromarray(SCENE))
+    np.testing.assert_array_equal(read_image(path, formats=("JPEG", "PNG")), SCENE)
+    with pytest.raises(ValueError, match=r"a\.png is not an image in one of JPEG, WEBP"):
+        read_image(path, formats=("JPEG", "WEBP"))
+
+
 def test_size_limit_is_an_argument_and_leaves_pillow_alone(tmp_path, monkeypatch):
     path = write(tmp_path / "a.png", Image.fromarray(SCENE))
     with pytest.raises(ValueError, match="40 x 24 = 960 pixels, more than the limit of 959"):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_jax.io.masks import read_mask, read_mask_picture, write_npz, write_png, write_rle
+from sam_jax.io.masks import (
+    mask_entry,
+    read_mask,
+    read_mask_picture,
+    write_coco,
+    write_npz,
+    write_png,
+    write_rle,
+)
 from sam_jax.ops import rle
 
 SIZE = (48, 64)  # height, width
@@ -30,6 +38,18 @@ def test_rle_file(tmp_path):
         "predicted_iou": 0.875,
         "object": 3,
     }
+
+
+def test_coco_file_with_names(tmp_path):
+    entries = [mask_entry(MASK, 0.5), mask_entry(~MASK, 0.25), mask_entry(MASK, 0.75)]
+    write_coco(tmp_path / "a.json", "a.png", SIZE, entries, names=["cup", "rest", "cup"])
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert data["categories"] == [{"id": 1, "name": "cup"}, {"id": 2, "name": "rest"}]
+    assert [entry["category_id"] for entry in data["annotations"]] == [1, 2, 1]
+    assert [entry["predicted_iou"] for entry in data["annotations"]] == [0.5, 0.25, 0.75]
+    write_coco(tmp_path / "a.json", "a.png", SIZE, [])
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert data["categories"] == [{"id": 1, "name": "object"}] and data["annotations"] == []
 
 
 def test_npz_file_is_a_mask_prompt_again(tmp_path):

@@ -82,6 +82,7 @@ def test_bytes_are_read_as_pycocotools_writes_them():
         ({"size": [3, 4]}, "an RLE is an object with size and counts"),
         ({"size": [3, 4], "counts": [3, 4]}, "runs add up to 7, not to the size 3 x 4"),
         ({"size": [3, 4], "counts": [13, -1]}, "runs add up to 12, not to the size 3 x 4"),
+        ({"size": [3, 4], "counts": [12, *[2**62] * 4]}, "not to the size 3 x 4"),  # wraps around
         ({"size": [3, 4], "counts": ""}, "runs add up to 0, not to the size 3 x 4"),
         ({"size": [3, 4], "counts": "<P"}, "not a compressed RLE string: '<P'"),
         ({"size": [3, 4], "counts": " <"}, "not a compressed RLE string: ' <'"),

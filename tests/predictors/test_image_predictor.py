@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 import sam_jax
+from sam_jax.io.images import upsample_logits
 from sam_jax.models import build
 from sam_jax.predictors import image as predictor_module
 from sam_jax.presets import SAM2_1_HIERA_NANO
@@ -83,6 +84,14 @@ def test_shapes_of_boxes_that_the_official_predictor_takes(predictor):
 def test_results_are_the_callers_to_change(predictor):
     for array in predictor.predict([[5, 5]], [1]):
         array[0] = 0
+
+
+def test_masks_of_another_size(predictor):
+    masks, ious, low = predictor.predict([[50, 60]], [1], output_size=(60, 100))
+    _, same_ious, same_low = predictor.predict([[50, 60]], [1])
+    np.testing.assert_array_equal(ious, same_ious)
+    np.testing.assert_array_equal(low, same_low)
+    np.testing.assert_array_equal(masks, upsample_logits(low, 60, 100) > 0)
 
 
 def test_thresholds_do_not_recompile(predictor):

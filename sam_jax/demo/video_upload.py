@@ -1,0 +1,59 @@
+"""An uploaded video is looked at before it is decoded: what kind it is, how large, how long."""
+
+from pathlib import Path
+from typing import Any
+
+from sam_jax.io.videos import Video, open_video
+
+MAX_FRAMES = 1800  # a minute at 30 frames/s
+MAX_PIXELS = 3840 * 2160
+
+_CUT = "cut or shrink it first, or use `sam-jax track`"
+
+
+def open_upload(path: Path) -> Video:
+    """The video in an uploaded file.
+
+    Only mp4, mov, mkv and webm: FFmpeg also reads play lists, which name other files.
+
+    Raises:
+      ValueError: another kind of file, damaged, frames too large, or too many.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    if not (start[4:] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3"):
+        raise ValueError("this is no video of a kind that is taken: mp4, mov, mkv and webm are")
+    _check_header(path)
+    video = open_video(path)
+    try:
+        _check_length(video.num_frames or 0)
+    except ValueError:
+        video.close()
+        raise
+    return video
+
+
+def _check_header(path: Path) -> None:
+    """Raises ValueError for what the header says is too large, before a frame is decoded."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            streams: Any = [s for s in container.streams.video if s.codec_context is not None]
+            frames = max((stream.frames for stream in streams), default=0)
+            pixels = max((stream.width * stream.height for stream in streams), default=0)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise ValueError(
+            "the video cannot be read, or its end is missing: was it uploaded whole?"
+        ) from error
+    if pixels > MAX_PIXELS:
+        raise ValueError(
+            f"the video has {pixels / 1e6:.1f} million pixels a frame, at most"
+            f" {MAX_PIXELS / 1e6:.1f} are taken: {_CUT}"
+        )
+    _check_length(frames)
+
+
+def _check_length(frames: int) -> None:
+    if frames > MAX_FRAMES:
+        raise ValueError(f"the video has {frames} frames, at most {MAX_FRAMES} are taken: {_CUT}")

@@ -1,0 +1,73 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from sam_jax.cli import main
+
+
+def test_help_explains_and_has_examples(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for part in (
+        "pip install 'sam_jax[demo]'",
+        "sam-jax demo truck.jpg bedroom.mp4",
+        "contains a token",
+        "default: 127.0.0.1",
+        "--max-upload",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["missing.png"], "no such file: missing.png"),
+        (["."], "is a folder"),
+        (["--port", "70000"], "--port 70000 must lie in 0..65535"),
+        (["--max-upload", "0"], "--max-upload 0 must be above 0"),
+        (["--idle-minutes", "-1"], "--idle-minutes -1.0 must be above 0"),
+        (["--host", "192.0.2.1", "--port", "0"], "cannot listen on --host 192.0.2.1"),
+        (["--model", "nothing", "--port", "0"], "nothing"),
+        (["--text-encoder", "clip", "--port", "0"], "takes no text; leave the option out"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_listens(args, told, capsys):
+    assert main(["demo", *args]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err and "open http" not in captured.out
+
+
+def test_a_missing_package_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["demo"]) == 2
+    assert "needs uvicorn: pip install 'sam_jax[demo]'" in capsys.readouterr().err
+
+
+def test_other_machines_need_the_token_of_the_address(tmp_path):
+    program = "import sys; from sam_jax.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "demo", "a.png", "--host", "0.0.0.0", "--port", "0"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
+        assert server.stdout is not None
+        try:
+            port, token = re.search(r":(\d+)/#token=(\S+)", server.stdout.readline()).groups()
+            address = f"http://127.0.0.1:{port}/api/info"
+            asked = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(asked) as answer:
+                assert b'"name":"a.png","kind":"picture"' in answer.read()
+            with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+                urllib.request.urlopen(address)
+            refused.value.close()
+        finally:
+            server.send_signal(signal.SIGTERM)
+    assert not list(tmp_path.glob("sam_jax_demo_*"))
