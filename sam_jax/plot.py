@@ -112,7 +112,10 @@ def show_candidates(
 
 
 def show_timeline(
-    frames: Sequence[Mapping[Any, float]], *, fps: float | int | None = None, ax: Any = None
+    frames: Sequence[Mapping[Any, float | np.floating]],
+    *,
+    fps: float | int | None = None,
+    ax: Any = None,
 ) -> Any:
     """A row for each object: a bar where it is seen, in it a line as high as its predicted IoU.
 
