@@ -19,12 +19,12 @@ import numpy as np
 
 import sam_jax
 from sam_jax import exchange, video
-from sam_jax.frame import encode_frames, no_prompts
+from sam_jax.frame import encode_frames
 from sam_jax.instances import Instances
 from sam_jax.io.images import upsample_logits
 from sam_jax.io.videos import Video, open_video
 from sam_jax.sharding import make_mesh, over_objects
-from sam_jax.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FrameInput
+from sam_jax.types import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, FrameInput, Prompts
 
 
 def one_frame(model, state, images, prompts, prompted):
@@ -36,13 +36,13 @@ def one_frame(model, state, images, prompts, prompted):
 
 def track(step, model, videos: list[Video], boxes: list, slots: int) -> list[dict[str, Instances]]:
     """Of each video, the object on its frames."""
-    side = model.config.image_size
+    side, logits_side = model.config.image_size, model.config.mask_size
     scale = [side / np.array([v.width, v.height] * 2) for v in videos]
-    nothing = no_prompts(slots, model.config.mask_size)
-    corners = np.zeros((slots, 2, 2), np.float32)
-    corners[: len(videos)] = np.reshape(np.multiply(boxes, scale), (-1, 2, 2))
-    labels = jnp.full((slots, 2), jnp.array([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]))
-    asked = nothing.replace(points=jnp.asarray(corners), labels=labels)
+    points = np.zeros((slots, 3, 2), np.float32)
+    points[: len(videos), :2] = np.reshape(np.multiply(boxes, scale), (-1, 2, 2))
+    labels = np.tile(np.int32([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT, NOT_A_POINT]), (slots, 1))
+    no_masks = jnp.zeros((0, logits_side, logits_side, 1)), jnp.zeros(0, bool)
+    prompts = Prompts(jnp.asarray(points), jnp.asarray(labels), *no_masks)
     state, found = video.init_state(model, slots), [{} for _ in videos]
     images = np.zeros((slots, side, side, 3), np.uint8)
     frames = itertools.zip_longest(*(v.model_inputs(side) for v in videos))
@@ -50,7 +50,7 @@ def track(step, model, videos: list[Video], boxes: list, slots: int) -> list[dic
         for i, pair in enumerate(row):
             if pair is not None:
                 images[i] = pair[1]
-        state, out = step(model, state, images, nothing if t else asked, np.full(slots, t == 0))
+        state, out = step(model, state, images, prompts, np.full(slots, t == 0))
         logits, ious, there = map(np.asarray, (out.logits, out.iou, out.object_logit))
         for i, (v, pair) in enumerate(zip(videos, row, strict=True)):
             if pair is not None:

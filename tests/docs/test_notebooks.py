@@ -1,4 +1,4 @@
-"""The notebooks of docs/notebooks, cell by cell, in this process: what is compiled once serves all."""
+"""The notebooks of docs/notebooks run, cell by cell, in this process: programs are shared."""
 
 import json
 import os
