@@ -42,8 +42,7 @@ def show_masks(
     ax.imshow(overlay(image, masks, colors=colors or COLORS))
     for obj_id, mask in zip(ids or (), masks, strict=False):
         if mask.any():
-            rows, columns = np.nonzero(mask)
-            _write(ax, str(obj_id), float(np.median(columns)), float(np.median(rows)))
+            _write(ax, str(obj_id), *_middle(mask))
     return ax
 
 
@@ -173,6 +172,13 @@ def _colors(ids: Sequence[Any]) -> list[tuple[int, int, int]]:
 
 def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
     return tuple(value / 255 for value in color)
+
+
+def _middle(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
+    """xy of the pixel of the mask that is nearest to the median of all."""
+    yx = np.argwhere(mask)
+    y, x = yx[((yx - np.median(yx, axis=0)) ** 2).sum(1).argmin()]
+    return float(x), float(y)
 
 
 def _write(ax: Any, text: str, x: float, y: float) -> None:

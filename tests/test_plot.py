@@ -44,6 +44,12 @@ def test_masks_are_labelled_where_they_are():
     assert 54 <= x <= 55 and 34 <= y <= 35
 
 
+def test_the_label_of_a_mask_in_pieces_is_on_one_of_them():
+    ax = plot.show_masks(GREY, square(0, 0, 9, 9)[None] | square(50, 30, 60, 40), ids=[1])
+    x, y = ax.texts[0].get_position()
+    assert (square(0, 0, 9, 9) | square(50, 30, 60, 40))[int(y), int(x)]
+
+
 def test_a_picture_without_masks_is_the_picture():
     ax = plot.show_masks(GREY, np.zeros((0, 60, 80), bool), ids=())
     np.testing.assert_array_equal(ax.images[0].get_array(), GREY)

@@ -40,6 +40,7 @@ NOT_RUN = {
     "python -m benchmarks": "measures for minutes; tests/benchmarks has its parts",
     r"python -m train\b": "needs data and hours; tests/train runs small ones",
     r"python -m convert\b": "needs checkpoints; tests/convert writes some",
+    "python docs/pictures.py": "half a minute of what the notebooks do",
     "python docs/run_exported.py": "needs exported programs; tests/export makes them",
     "python examples/": "test_examples.py runs it",
     "sam-jax (models|everything|batch|export)": "takes minutes; tests/cli, batch and export run it",
