@@ -37,17 +37,25 @@ def tracked(model: sam_jax.Model, video: Video) -> None:
         found = instances.from_tracked(stream.step(frame), size=frame.shape[:2])
         drawn = overlay(frame, found.masks[:1], boxes=[] if number else DOG)
         frames.append(Image.fromarray(drawn))
-        seen.append(dict(zip(found.ids, found.scores, strict=True)))
+        seen.append(found.scores_by_id())
     milliseconds = round(1000 / (video.fps or 25))
-    how = {"save_all": True, "append_images": frames[1:], "duration": milliseconds, "loop": 0}
-    frames[0].save(MEDIA / "tracked.webp", **how, quality=80, method=6)
+    frames[0].save(
+        MEDIA / "tracked.webp",
+        save_all=True,
+        append_images=frames[1:],
+        duration=milliseconds,
+        loop=0,
+        quality=80,
+        method=6,
+    )
     save(plot.show_timeline(seen, fps=video.fps).figure, "timeline.webp")
 
 
 def everything(model: sam_jax.Model, picture: np.ndarray) -> None:
     """All that is found in a picture, with the low limits that this model needs."""
-    limits = {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.3}
-    generator = sam_jax.AutomaticMaskGenerator(model, points_per_side=16, **limits)
+    generator = sam_jax.AutomaticMaskGenerator(
+        model, points_per_side=16, pred_iou_thresh=0.4, stability_score_thresh=0.3
+    )
     found = instances.from_records(generator.generate(picture))
     save(plot.show_masks(picture, found.masks).figure, "everything.webp")
 

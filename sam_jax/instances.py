@@ -44,6 +44,17 @@ class Instances:
     def __len__(self) -> int:
         return len(self.masks)
 
+    def scores_by_id(self) -> dict[Any, float]:
+        """The score of each tracked object, as `plot.show_timeline` takes them of a frame.
+
+        Raises:
+          ValueError: the objects have no ids, or no scores.
+        """
+        if self.ids is None or self.scores is None:
+            missing = "ids" if self.ids is None else "scores"
+            raise ValueError(f"these {len(self)} objects have no {missing}")
+        return dict(zip(self.ids, self.scores.tolist(), strict=True))
+
 
 def from_prediction(masks: np.ndarray, ious: np.ndarray) -> Instances:
     """Of what `ImagePredictor.predict` returns, the best mask of each object.

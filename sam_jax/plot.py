@@ -111,7 +111,7 @@ def show_candidates(
 
 
 def show_timeline(
-    frames: Sequence[Mapping[Any, float | np.floating]],
+    frames: Sequence[Mapping[Any, float]],
     *,
     fps: float | int | None = None,
     ax: Any = None,
@@ -120,8 +120,7 @@ def show_timeline(
 
         seen = []
         for frame in frames:
-            found = from_tracked(stream.step(frame))
-            seen.append(dict(zip(found.ids, found.scores)))
+            seen.append(from_tracked(stream.step(frame)).scores_by_id())
         plot.show_timeline(seen)
 
     Args:

@@ -98,3 +98,13 @@ def test_what_is_said_must_be_said_of_each(field):
     object.__setattr__(found, field, np.zeros(3))  # the type checks of the tests would come first
     with pytest.raises(ValueError, match=f"3 {field} for 2 masks"):
         found.__post_init__()
+
+
+def test_scores_by_id():
+    scores = np.float32([0.5, 0.75])
+    assert Instances(TWO, scores, ids=(7, "b")).scores_by_id() == {7: 0.5, "b": 0.75}
+    assert Instances(TWO[:0], scores[:0], ids=()).scores_by_id() == {}
+    with pytest.raises(ValueError, match="these 2 objects have no ids"):
+        Instances(TWO, scores).scores_by_id()
+    with pytest.raises(ValueError, match="these 2 objects have no scores"):
+        Instances(TWO, ids=(7, 8)).scores_by_id()

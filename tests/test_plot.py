@@ -82,7 +82,7 @@ def test_the_best_candidate_is_bold():
 
 
 def test_a_timeline_has_a_bar_where_an_object_is_seen():
-    frames = [{1: np.float32(0.5)}, {1: 1.0, 2: 0.8}, {2: 0.8}, {1: 0.25}]
+    frames = [{1: 0.5}, {1: 1.0, 2: 0.8}, {2: 0.8}, {1: 0.25}]
     ax = plot.show_timeline(frames)
     spans = [tuple(bar.get_paths()[0].get_extents().intervalx.tolist()) for bar in ax.collections]
     assert spans == [(0, 2), (3, 4), (1, 3)]  # object 1 twice, then object 2
