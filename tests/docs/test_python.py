@@ -51,14 +51,16 @@ def test_python_runs(page: Path, tmp_path, monkeypatch) -> None:
     (tmp_path / "docs").symlink_to(REPO / "docs")
     photo = read_image("docs/media/coffee.jpg")
     names = {"photo": photo, "frames": [photo] * 2, "detector": detector}
-    cache = jax.config.jax_compilation_cache_dir
-    for block in filter(is_run, blocks(page)):
-        text = block.text
-        for old, new in CHANGED.items():
-            text = re.sub(old, new, text)
-        exec(compile("\n" * (block.line - 1) + text, str(REPO / block.page), "exec"), names)
-    jax.config.update("jax_compilation_cache_dir", cache)  # a page shows how to set it
-    plt.close("all")
+    cache = jax.config.jax_compilation_cache_dir  # a page shows how to set it
+    try:
+        for block in filter(is_run, blocks(page)):
+            text = block.text
+            for old, new in CHANGED.items():
+                text = re.sub(old, new, text)
+            exec(compile("\n" * (block.line - 1) + text, str(REPO / block.page), "exec"), names)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        plt.close("all")
 
 
 def test_what_is_left_out_is_there() -> None:
