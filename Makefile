@@ -60,6 +60,11 @@ lint: .venv/.installed ## style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/ty check
 
+.PHONY: docs
+docs: .venv/.installed ## the documentation as pages, build/docs/index.html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Look at $(CURDIR)/build/docs/index.html"
+
 # --target, because the sam2 distribution also installs a top-level package called `training`;
 # --no-deps and --no-build-isolation, because its requirements would pull a second torch.
 .oracle/.installed: pyproject.toml

@@ -34,6 +34,9 @@ ALLOWED = {
     "sharding": set(),
     "clip": {"checkpoint", "image", "io", "models", "types"},
     "load": {"checkpoint", "models", "presets", "types", "config"},
+    "instances": {"ops", "predictors"},
+    "exchange": {"ops", "instances"},
+    "plot": {"io"},
     "export": _PURE | {"image", "video", "predictors", "checkpoint", "load", "files"},
 }
 UNRESTRICTED = {"__init__", "__main__", "cli"}

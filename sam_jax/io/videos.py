@@ -193,6 +193,7 @@ def open_video(source: Any) -> Video:
 
     Args:
       source: one of
+
         - the path of a video file, of any kind that FFmpeg reads; or its bytes;
         - a folder of JPEG or PNG frames whose names end in their numbers, with the same text before
           them if any (00000.jpg, frame_7.png); other files are ignored;
