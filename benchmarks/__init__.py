@@ -1,1 +1,1 @@
-"""One command for each table of docs/performance.md: `python -m benchmarks.image`."""
+"""The tables of docs/performance.md: `python -m benchmarks --help`."""

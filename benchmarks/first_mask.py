@@ -1,4 +1,4 @@
-"""From nothing to the first mask: started as a fresh process by `benchmarks.image`.
+"""From nothing to the first mask: started as a fresh process by `python -m benchmarks`.
 
 `python -m benchmarks.first_mask ours|peer NAME CHECKPOINT PHOTO DTYPE CACHE`
 """

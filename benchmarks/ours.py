@@ -1,20 +1,18 @@
-"""Worker of `benchmarks.image`, `benchmarks.video` and `benchmarks.everything`: sam_jax."""
+"""Worker of `python -m benchmarks`: sam_jax."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 
 import sam_jax
-from benchmarks.worker import Case, boxes, serve
+from benchmarks.worker import Case, boxes, memory_inputs, serve
 from sam_jax import image
 from sam_jax.io.images import read_image
 from sam_jax.io.videos import open_video
-from sam_jax.models import abstract_params, build
-from sam_jax.presets import preset
-from sam_jax.types import Model, Prompts
+from sam_jax.types import MemoryTokens, Model, Prompts
 
 
 def prepare(case: Case) -> Callable[[], object]:
@@ -25,6 +23,10 @@ def prepare(case: Case) -> Callable[[], object]:
         generator = sam_jax.AutomaticMaskGenerator(model, **case["arguments"])
         photo = read_image(case["photo"])
         return lambda: generator.generate(photo)
+    if case["part"] == "memory-attention":
+        return _memory_attention(model)
+    if case["part"] == "memory-encoder":
+        return _memory_encoder(model)
     side, low = model.config.image_size, model.config.mask_size
     picture = np.random.default_rng(0).random((1, side, side, 3), np.float32)
     encode = jax.jit(image.encode_image).lower(model, picture).compile()
@@ -65,27 +67,51 @@ def prepare_video(case: Case, model: Model) -> Callable[[], object]:
     return run
 
 
-def random_model(name: str, dtype: DTypeLike) -> Model:
-    """A released size with random weights, on the default device."""
-    module = build(preset(name), dtype)
-    random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(0.05 * random.standard_normal(leaf.shape, np.float32)),
-        abstract_params(module),
+def _memory_attention(model: Model) -> Callable[[], object]:
+    """One object whose memory is full."""
+    config, side = model.config, model.config.image_size // 16
+    frame, maps, pointers = memory_inputs(side * side, config.dim, config.memory.dim)
+    maps = jnp.asarray(maps).reshape(1, -1, side * side, config.memory.dim)
+    pointers = jnp.asarray(pointers)[None]
+    full = MemoryTokens(
+        maps=maps,
+        maps_pe=maps,
+        maps_valid=jnp.ones(maps.shape[:2], bool),
+        pointers=pointers,
+        pointers_pe=pointers,
+        pointers_valid=jnp.ones(pointers.shape[:2], bool),
     )
-    return Model(params, module)
+    frame = jnp.asarray(frame).reshape(side, side, -1)
+
+    def attend(model: Model) -> Any:
+        return model.module.apply(
+            {"params": model.params},
+            frame[None],
+            frame,
+            full,
+            method=lambda module, *inputs: module.memory_attention(*inputs),
+        )
+
+    compiled = jax.jit(attend).lower(model).compile()
+    return lambda: jax.block_until_ready(compiled(model))
 
 
-def tracked(
-    model: Model, squares: list[np.ndarray], size: tuple[int, int]
-) -> Iterator[sam_jax.Tracked]:
-    """One object through a clip whose frames are decoded and resized already."""
-    stream = sam_jax.Stream(model, prompted_frames=1)
-    height, width = size
-    frame = np.zeros((height, width, 3), np.uint8)  # only its size is looked at
-    stream.add(0, box=[0.2 * width, 0.2 * height, 0.6 * width, 0.8 * height])
-    for square in squares:
-        yield stream.step(frame, square)[0]
+def _memory_encoder(model: Model) -> Callable[[], object]:
+    """One object."""
+    side, random = model.config.image_size, np.random.default_rng(0)
+    embed = jnp.asarray(random.random((1, side // 16, side // 16, model.config.dim), np.float32))
+    mask = jnp.asarray(random.random((1, side, side, 1), np.float32))
+
+    def encode(model: Model) -> Any:
+        return model.module.apply(
+            {"params": model.params},
+            embed,
+            mask.astype(model.module.dtype),
+            method=lambda module, *inputs: module.memory_encoder(*inputs),
+        )
+
+    compiled = jax.jit(encode).lower(model).compile()
+    return lambda: jax.block_until_ready(compiled(model))
 
 
 if __name__ == "__main__":

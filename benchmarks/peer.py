@@ -1,4 +1,4 @@
-"""Worker of `benchmarks.image`, `.video` and `.everything`: the official PyTorch code, eager.
+"""Worker of `python -m benchmarks`: the official PyTorch code, eager.
 
 `python -m benchmarks.peer --write NAME FILE` makes a checkpoint of random weights for both sides.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.worker import Case, boxes, serve
+from benchmarks.worker import Case, boxes, memory_inputs, serve
 from convert import official, official_sam, official_video, verify_everything
 from sam_jax.checkpoint import torch_file
 from sam_jax.config import Sam2Config, SamConfig
@@ -54,6 +54,15 @@ def prepare(case: Case) -> Callable[[], object]:
 
     if case["part"] == "encoder":
         return encode
+    if case["part"].startswith("memory"):
+        part = _memory_attention if case["part"] == "memory-attention" else _memory_encoder
+        run = part(model)
+
+        def remember():
+            with torch.inference_mode(), context():
+                return run()
+
+        return remember
     if case["part"] == "everything":
         generator = verify_everything.generator(model, **case["arguments"])
         photo = read_image(case["photo"])
@@ -87,6 +96,37 @@ def prepare(case: Case) -> Callable[[], object]:
             )
 
     return decode
+
+
+def _memory_attention(model: Any) -> Callable[[], object]:
+    """One object whose memory is full; tokens first, as upstream calls it."""
+    import torch
+
+    side = model.image_size // 16
+    frame, maps, pointers = (
+        torch.from_numpy(x)[:, None]
+        for x in memory_inputs(side * side, model.hidden_dim, model.mem_dim)
+    )
+    memory = torch.cat([maps, pointers])
+    return lambda: model.memory_attention(
+        curr=frame,
+        curr_pos=frame,
+        memory=memory,
+        memory_pos=memory,
+        num_obj_ptr_tokens=len(pointers),
+    )
+
+
+def _memory_encoder(model: Any) -> Callable[[], object]:
+    """One object."""
+    import torch
+
+    side, random = model.image_size, np.random.default_rng(0)
+    embed = random.random((1, model.hidden_dim, side // 16, side // 16), np.float32)
+    mask = random.random((1, 1, side, side), np.float32)
+    return lambda: model.memory_encoder(
+        torch.from_numpy(embed), torch.from_numpy(mask), skip_mask_sigmoid=True
+    )
 
 
 def prepare_video(case: Case) -> Callable[[], object]:

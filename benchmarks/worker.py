@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 Case = dict[str, Any]
 _TURN = 0.3  # seconds; a short call is repeated, or its turn times the caches the other side left
 
@@ -89,6 +91,14 @@ def boxes(count: int, height: int, width: int) -> list[list[float]]:
             (0.7 * (0.31 + 0.618 * i) % 0.7, 0.6 * (0.2 + 0.414 * i) % 0.6) for i in range(count)
         )
     ]
+
+
+def memory_inputs(cells: int, dim: int, memory_dim: int) -> tuple[np.ndarray, ...]:
+    """A frame [cells dim], a full memory of 7 maps [7*cells memory_dim], and 16 pointers, each cut
+    into tokens of the memory's width."""
+    random = np.random.default_rng(0)
+    counts = (cells, dim), (7 * cells, memory_dim), (16 * dim // memory_dim, memory_dim)
+    return tuple(random.random(shape, np.float32) for shape in counts)
 
 
 def allocator() -> str | None:

@@ -9,8 +9,9 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "usage"),
     [
-        ("benchmarks.image", "usage: python -m benchmarks.image [-h]"),
-        ("benchmarks.everything", "usage: python -m benchmarks.everything [-h]"),
+        ("benchmarks.__main__", "usage: python -m benchmarks [-h]"),
+        ("benchmarks.batch", "usage: python -m benchmarks.batch [-h]"),
+        ("benchmarks.train", "usage: python -m benchmarks.train [-h]"),
         ("benchmarks.demo", "usage: python -m benchmarks.demo [-h]"),
         ("convert.verify", "usage: python -m convert.verify [-h] CHECKPOINT"),
     ],
