@@ -43,6 +43,7 @@ NOT_RUN = {
     "python docs/pictures.py": "half a minute of what the notebooks do",
     "python docs/run_exported.py": "needs exported programs; tests/export makes them",
     "python examples/": "test_examples.py runs it",
+    "sam-jax demo": "serves until it is stopped; tests/demo starts it",
     "sam-jax (models|everything|batch|export)": "takes minutes; tests/cli, batch and export run it",
     "sam-jax (segment|track)( |$)": "a user's files or other weights; tests/cli runs it",
 }
