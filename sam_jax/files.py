@@ -114,7 +114,7 @@ def replacing_dir(path: str | os.PathLike, is_ours: Callable[[Path], bool]) -> G
     Raises:
       ValueError: as `check_replaceable`, or it cannot be written, or the disk is full.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))  # of a link, the folder is replaced, and not the link
     check_replaceable(path, is_ours)
     temporary, before = (path.with_name(f".sam_jax_{uuid.uuid4().hex}.tmp") for _ in range(2))
     try:

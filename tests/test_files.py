@@ -112,6 +112,15 @@ def test_a_folder_may_be_there_but_empty(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_of_a_link_the_folder_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with replacing_dir(tmp_path / "link", _has_mark) as temporary:
+        (temporary / "mark").touch()
+    assert (tmp_path / "real" / "mark").exists() and (tmp_path / "link").is_symlink()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link", "real"]
+
+
 def test_what_else_is_there_is_not_replaced(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine").touch()

@@ -73,8 +73,10 @@ def split_words(words: list[str]) -> tuple[dict[str, Any], list[str]]:
             "the first, how many --processes, and which --process this is, from 0"
         )
     host, _, port = found.coordinator.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ValueError(f"--coordinator must be HOST:PORT, got {found.coordinator!r}")
+    if found.processes < 1:
+        raise ValueError(f"--processes must be at least 1, got {found.processes}")
     if not 0 <= found.process < found.processes:
         raise ValueError(
             f"--process must be 0 to {found.processes - 1} of {found.processes} --processes, got "
@@ -111,11 +113,12 @@ def main() -> None:
     )
     # After --help, which needs no jax.
     from train.loop import NotFinite, run
-    from train.processes import begin, ending_together
+    from train.processes import begin, check_same, ending_together
 
     begin(**member)
     try:
         with ending_together(recipe.folder):
+            check_same(recipe)
             run(recipe, Console())
     except (ValueError, NotFinite, OSError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -1,11 +1,16 @@
 """Several processes that train as one: how they find each other, and how they end."""
 
+import dataclasses
 import os
 import sys
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 _SILENCE = 60  # seconds, after which a process counts as dead
 
@@ -33,6 +38,27 @@ def begin(
             "checkpoint",
             file=sys.stderr,
             flush=True,
+        )
+
+
+def check_same(recipe: Any) -> None:
+    """Proves that all processes were started with one recipe, a dataclass.
+
+    With two, each would compute its part of a step in its own way, and nothing would show it.
+
+    Raises:
+      ValueError: they were not; in all of them. The message names the fields.
+    """
+    if jax.process_count() == 1:
+        return
+    names = [field.name for field in dataclasses.fields(recipe)]
+    sums = [zlib.crc32(repr(getattr(recipe, name)).encode()) for name in names]
+    of_all = multihost_utils.process_allgather(np.array(sums, np.uint32))  # [processes fields]
+    differ = [name for name, sums in zip(names, of_all.T, strict=True) if (sums != sums[0]).any()]
+    if differ:
+        raise ValueError(
+            f"the processes were started with different {', '.join(differ)}: give all of them the"
+            " same words"
         )
 
 

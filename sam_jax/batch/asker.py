@@ -54,14 +54,20 @@ class Asker:
         except ValueError as error:
             raise ValueError(f"prompt in line {row.line}: {error}") from error
 
+    def mask(self, row: Row, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+        """The mask of a row, which is a file's name or a run-length code.
 
-def mask_at_size(mask: Any, folder: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """The mask of a row, which is a file's name or a run-length code.
+        Raises:
+          ValueError: not a mask, of another size, an empty one, or no such file; the message names
+            the line.
+        """
+        try:
+            return _mask_at_size(row.mask, self.folder, size)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"prompt in line {row.line}: {error}") from error
 
-    Raises:
-      OSError: there is no such file.
-      ValueError: not a mask, of another size, or an empty one.
-    """
+
+def _mask_at_size(mask: Any, folder: str, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     if isinstance(mask, str):
         where = storage.join(folder, mask)
         if storage.is_remote(where):
@@ -69,8 +75,9 @@ def mask_at_size(mask: Any, folder: str, size: tuple[int, int]) -> Bool[np.ndarr
                 f"mask {where}: masks are files on disk; give it as a run-length code in the line"
             )
         return read_mask_picture(Path(where), size)
+    if mask["size"] != list(size):  # before memory is spent on it
+        raise ValueError(f"the mask has the size {mask['size']}, the picture {list(size)}")
     inside = rle.decode(mask)
-    if inside.shape != size or not inside.any():
-        problem = "is empty" if inside.shape == size else f"has the size {list(inside.shape)}"
-        raise ValueError(f"the mask {problem}; it must have the picture's size {list(size)}")
+    if not inside.any():
+        raise ValueError("the mask is empty: no pixel is set")
     return inside

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from sam_jax.batch.asker import Asker, mask_at_size
+from sam_jax.batch.asker import Asker
 from sam_jax.batch.inputs import Inputs
 from sam_jax.batch.ledger import Item
 from sam_jax.batch.prompts import Row
@@ -138,7 +138,7 @@ class ClipReader:
         for row in self.item.rows:
             mask, arrays = None, None
             if row.mask is not None:
-                inside = mask_at_size(row.mask, self._asker.folder, size)
+                inside = self._asker.mask(row, size)
                 mask = resize_mask(inside, config.image_size).astype(np.uint8)
             else:
                 arrays = self._asker.check(row, canvas)

@@ -63,9 +63,12 @@ def open_inputs(where: str) -> Inputs:
         root = where
     elif PurePosixPath(where).suffix in _LIST_SUFFIXES:
         root = storage.parent(where)
-        lines = storage.read(where).decode("utf-8").splitlines()
+        lines = storage.read(where).decode("utf-8-sig", "surrogateescape").splitlines()
         names = [line.strip() for line in lines if line.strip()]
         sizes = {name: _quick_size(storage.join(root, name)) for name in names}
+    elif (size := storage.size_of(where)) is not None:  # though its name may look like a pattern
+        root = storage.parent(where)
+        sizes = {PurePosixPath(where).name: size}
     else:
         root = storage.full_address(_fixed_part(where))
         start = len(root.rstrip("/")) + 1 if root else 0
@@ -81,7 +84,7 @@ def _quick_size(where: str) -> int:
 
 
 def _fixed_part(pattern: str) -> str:
-    """The folder before the first part with a wildcard, or the one that holds the file."""
+    """The folder before the first part with a wildcard."""
     parts = pattern.split("/")
     special = (i for i, part in enumerate(parts) if re.search(r"[*?[]", part))
     return "/".join(parts[: next(special, len(parts) - 1)]) or ("/" if pattern[0] == "/" else "")

@@ -6,8 +6,8 @@
     OUT/errors.jsonl                     all broken inputs, once the shards are there
 
 Work is cut into shards by the order of the inputs alone, so every process knows them all without
-asking. A shard's results are written last: where they are, its state is, too. Nothing else is
-looked at to find out what there is to do, and so a job may be killed at any moment.
+asking. A shard is done where both its results and its state are there. Nothing else is looked at to
+find out what there is to do, and so a job may be killed at any moment.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Ledger:
         items = [item for shard in shards for item in shard.items]
         listed = hashlib.sha256()
         for item in items:
-            listed.update(f"{item.name}\t{item.size}\n".encode())
+            listed.update(f"{item.name}\t{item.size}\n".encode(errors="surrogateescape"))
         self._manifest = {
             "settings": settings | {"format": format},
             "inputs": {"count": len(items), "sha256": listed.hexdigest()},
@@ -123,7 +123,7 @@ class Ledger:
                 " folder with --output"
             )
         storage.create(file, _json(self._manifest, indent=1))
-        begun = json.loads(storage.read(file))
+        begun = _read_json(file, "choose another folder with --output, or delete this one")
         if begun != self._manifest:
             differ = ", ".join(_differences(begun, self._manifest))
             raise ValueError(
@@ -132,9 +132,9 @@ class Ledger:
             )
 
     def unfinished(self, shards: Iterable[Shard]) -> list[Shard]:
-        """Those whose results are not there."""
+        """Those whose results, or whose state, are not there."""
         there = storage.files_in(self.where)
-        return [shard for shard in shards if self._results(shard.number) not in there]
+        return [shard for shard in shards if not self._is_done(shard, there)]
 
     def finish(self, shard: Shard, outcomes: Sequence[Outcome], seconds: float) -> None:
         """Writes what came of a shard.
@@ -154,7 +154,7 @@ class Ledger:
             "seconds": round(seconds, 3),
             "broken": broken,
         }
-        storage.write(self._path(_STATE, f"{shard.number:05d}.json"), _json(state))
+        storage.write(self._path(_STATE, _state(shard.number)), _json(state))
         records = [json.dumps(line).encode() for line in lines]
         pack = _array_record if self._format == "array_record" else _json_lines
         storage.write(self._path(self._results(shard.number)), pack(records))
@@ -172,7 +172,9 @@ class Ledger:
             broken = [
                 entry
                 for name in there
-                for entry in json.loads(storage.read(self._path(_STATE, name)))["broken"]
+                for entry in _read_json(self._path(_STATE, name), "delete it and run again")[
+                    "broken"
+                ]
             ]
             count = len(broken)
             lines = [json.dumps(entry).encode() for entry in broken]
@@ -207,11 +209,10 @@ class Ledger:
     def _states(self) -> list[str]:
         """Names of the state files of finished shards."""
         there = storage.files_in(self.where)
-        return [
-            f"{shard.number:05d}.json"
-            for shard in self.shards
-            if self._results(shard.number) in there
-        ]
+        return [_state(shard.number) for shard in self.shards if self._is_done(shard, there)]
+
+    def _is_done(self, shard: Shard, there: Mapping[str, int]) -> bool:
+        return {self._results(shard.number), f"{_STATE}/{_state(shard.number)}"} <= there.keys()
 
     def _results(self, number: int) -> str:
         place = f"{number:05d}-of-{len(self.shards):05d}"
@@ -236,6 +237,21 @@ def _differences(old: dict[str, Any], new: dict[str, Any], before: str = "") -> 
         elif a != b:
             found.append(f"{before}{key}")
     return found
+
+
+def _state(number: int) -> str:
+    return f"{number:05d}.json"
+
+
+def _read_json(where: str, remedy: str) -> dict[str, Any]:
+    """Raises ValueError: it is not what was written there."""
+    try:
+        value = json.loads(storage.read(where))
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged: {error}; {remedy}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is damaged: it holds no object; {remedy}")
+    return value
 
 
 def _json(value: Any, indent: int | None = None) -> bytes:

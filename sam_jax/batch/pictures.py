@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sam_jax import image
-from sam_jax.batch.asker import Asker, mask_at_size
+from sam_jax.batch.asker import Asker
 from sam_jax.batch.clock import Clock
 from sam_jax.batch.inputs import Inputs
 from sam_jax.batch.ledger import Item, Outcome, Shard
@@ -145,7 +145,7 @@ class Prompted:
         def prompt(row: Any) -> PromptArrays:
             mask = None
             if row.mask is not None:
-                inside = mask_at_size(row.mask, self._asker.folder, (canvas.height, canvas.width))
+                inside = self._asker.mask(row, (canvas.height, canvas.width))
                 mask = mask_logits(inside, config.mask_size, keep_aspect=config.keep_aspect)
             return self._asker.check(row, canvas, mask)
 

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +57,9 @@ def read_prompts(data: bytes, name: str) -> Rows:
             continue
         where = f"{name}, line {number}"
         try:
-            values = json.loads(line)
+            values = json.loads(line, object_pairs_hook=_each_once)
+        except _TwiceError as error:
+            raise ValueError(f"{where}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{where}: not JSON: {error}") from None
         try:
@@ -87,6 +88,20 @@ def read_prompts(data: bytes, name: str) -> Rows:
 
 
 _EXAMPLE = '{"input": "a.jpg", "points": [[500, 375]]}'
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON itself would take the last of several values, and lose the others without a word."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _TwiceError(f"{twice!r} is there twice: give each object its own line")
+    return values
 
 
 def _row(values: Any, line: int) -> tuple[str, Row]:
@@ -154,7 +169,7 @@ def _numbers(key: str, values: Any, count: int) -> tuple[float, ...]:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"{key!r} must hold {form}, got {values!r:.60}")
     for value in values:
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        if type(value) not in (int, float) or not 0 <= value < 2**31:  # no NaN either
             raise ValueError(f"{key!r} must hold {form} in pixels, got {value!r:.60}")
     return tuple(float(value) for value in values)
 

@@ -108,13 +108,14 @@ class Progress:
     clip_seconds: float = 0.0
 
     def note(self, shard: Shard, outcomes: Sequence[Outcome], seconds: float) -> None:
-        self.broken += sum(outcome.reason is not None for outcome in outcomes)
+        broken = sum(outcome.reason is not None for outcome in outcomes)
+        self.broken += broken
         if shard.is_clips:
             self.clips += len(outcomes)
             self.frames += sum(len(outcome.lines) for outcome in outcomes)
             self.clip_seconds += seconds
         else:
-            self.pictures += len(outcomes)
+            self.pictures += len(outcomes) - broken
             self.picture_seconds += seconds
 
     def speed(self) -> dict[str, float]:

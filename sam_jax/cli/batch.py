@@ -50,8 +50,9 @@ def batch(args: Batch) -> int:
 
 def _check(args: Batch) -> None:
     """Raises ValueError for settings that cannot be meant."""
-    if not args.input:
-        raise ValueError("the name of the input is empty")
+    for name in ("input", "output"):
+        if not getattr(args, name):
+            raise ValueError(f"the name of the {name} is empty")
     if (args.prompts is None) != args.everything:
         given = "neither" if args.prompts is None else "both"
         raise ValueError(

@@ -44,5 +44,7 @@ def _sizes(text: str) -> dict[str, int]:
         letter, equals, size = part.partition("=")
         if not equals or not size.isdecimal():
             raise ValueError(f"--fix takes LETTER=SIZE,... such as b=1,p=4; got {part!r}")
+        if letter in sizes:
+            raise ValueError(f"--fix says two sizes of {letter}: {sizes[letter]} and {size}")
         sizes[letter] = int(size)
     return sizes

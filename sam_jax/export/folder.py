@@ -100,7 +100,7 @@ def check(what: Sequence[str], platforms: Sequence[str], sizes: Mapping[str, int
     """What is wrong with the arguments of `write` whatever the model.
 
     Raises:
-      ValueError: a name or letter there is not, no platform, or a size below 1.
+      ValueError: a name or letter there is not, no platform, or a size that none can be.
     """
     for kind, given, known in (
         ("what", what, NAMES),
@@ -111,8 +111,8 @@ def check(what: Sequence[str], platforms: Sequence[str], sizes: Mapping[str, int
             raise ValueError(f"{kind}: {unknown[0]!r} is none of {', '.join(known)}")
     if not platforms:
         raise ValueError(f"platforms: name at least one of {', '.join(PLATFORMS)}")
-    if bad := [f"{letter}={size}" for letter, size in sizes.items() if size < 1]:
-        raise ValueError(f"sizes must be at least 1, got {bad[0]}")
+    if bad := [f"{letter}={size}" for letter, size in sizes.items() if not 1 <= size < 2**31]:
+        raise ValueError(f"sizes must be at least 1 and below 2**31, got {bad[0]}")
 
 
 def is_export(folder: Path) -> bool:

@@ -3,11 +3,12 @@
 What is not on disk goes through fsspec and the package that knows the protocol.
 """
 
+import errno
 import glob
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def files_in(folder: str) -> dict[str, int]:
     """Names, relative to the folder, of all files below it, in order, and their sizes in bytes.
 
     Of hidden files and folders (.git, .DS_Store) it knows nothing. A folder that is not there has
-    none.
+    none. Links to folders are followed, but not back up.
     """
     if is_remote(folder):
         system, path = _remote(folder)
@@ -124,14 +125,12 @@ def write(where: str, data: bytes) -> None:
 def create(where: str, data: bytes) -> bool:
     """`write`, unless there is such a file; returns whether it was written.
 
-    Of several processes on one disk that try at the same time, one succeeds. In a bucket, several
-    may think so; they read it again to know.
+    Of several processes on one disk that try at the same time, one succeeds. In a bucket, also one
+    that is mounted, and on other disks without hard links, several may think so; they read it again
+    to know.
     """
     if is_remote(where):
-        if size_of(where) is not None:
-            return False
-        write(where, data)
-        return True
+        return _create_seldom_twice(where, data)
     temporary = Path(where).with_name(f".sam_jax_{uuid.uuid4().hex}.tmp")
     try:
         _write_through(temporary, data)
@@ -139,9 +138,23 @@ def create(where: str, data: bytes) -> bool:
         return True
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _create_seldom_twice(where, data)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK)
+
+
+def _create_seldom_twice(where: str, data: bytes) -> bool:
+    if size_of(where) is not None:
+        return False
+    write(where, data)
+    return True
 
 
 def delete(where: str) -> None:
@@ -180,7 +193,13 @@ def _write_through(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _below(folder: str, start: str) -> Iterator[tuple[str, int]]:
+def _below(folder: str, start: str, above: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """Args:
+    above: real paths of the folders on the way down.
+    """
+    here = os.path.realpath(os.path.join(folder, start))
+    if here in above:
+        return
     try:
         entries = list(os.scandir(os.path.join(folder, start)))
     except (FileNotFoundError, NotADirectoryError):
@@ -189,8 +208,8 @@ def _below(folder: str, start: str) -> Iterator[tuple[str, int]]:
         name = posixpath.join(start, entry.name)
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(folder, name)
+        if entry.is_dir():
+            yield from _below(folder, name, [*above, here])
         elif entry.is_file():
             yield name, entry.stat().st_size
 

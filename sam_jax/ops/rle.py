@@ -66,13 +66,23 @@ def _checked(rle: Rle) -> tuple[np.ndarray, int, int]:
     counts = rle["counts"]
     if isinstance(counts, bytes):  # pycocotools' own type
         counts = counts.decode("ascii", errors="replace")
-    counts = _from_string(counts) if isinstance(counts, str) else np.asarray(counts, np.int64)
-    height, width = (int(side) for side in rle["size"])
+    counts = _from_string(counts) if isinstance(counts, str) else _whole_numbers(counts, rle)
+    height, width = _whole_numbers(rle["size"], rle).tolist()
     # Each run on its own, too: a sum of many huge ones wraps around to any value.
     outside = (counts < 0) | (counts > height * width)
     if height < 0 or width < 0 or outside.any() or counts.sum() != height * width:
         raise ValueError(f"runs add up to {counts.sum()}, not to the size {height} x {width}")
     return counts, height, width
+
+
+def _whole_numbers(values: Any, rle: Rle) -> np.ndarray:
+    try:
+        (_,) = (array := np.asarray(values, np.int64)).shape
+        return array
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"size and counts of an RLE must be lists of numbers, got {str(rle)[:80]}"
+        ) from error
 
 
 def _to_string(counts: np.ndarray) -> str:

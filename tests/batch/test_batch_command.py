@@ -246,6 +246,7 @@ def test_two_processes_killed_and_started_again(
         (("--prompts", "x", "--points-per-side", "4"), "--points-per-side is for --everything"),
         (("--everything", "--text-encoder", "x"), "--text-encoder is for text in --prompts"),
         (("--everything", "--inputs-per-file", "0"), "--inputs-per-file must be at least 1, got 0"),
+        (("--everything", "--output", ""), "the name of the output is empty"),
         (("--everything", "--batch-size", "0"), "--batch-size must be at least 1, got 0"),
         (("--everything", "--shard", "2/2"), "--shard '2/2' must be I/N, process I of N, from 0"),
         (("--everything", "--shard", "1"), "--shard '1' must be I/N"),

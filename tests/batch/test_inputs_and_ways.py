@@ -59,6 +59,21 @@ def test_a_list_is_relative_to_where_it_lies(job: Any, model_file: Path) -> None
         open_inputs(str(job.inputs / "none.txt"))
 
 
+def test_a_list_of_names_as_they_are(tmp_path: Path) -> None:
+    """With the mark that some editors put first, and names that are not UTF-8."""
+    os.mkdir(b"in")
+    for name in (b"in/a.png", b"in/\xff.png"):
+        Path(os.fsdecode(name)).write_bytes(b"xx")
+    Path("in/list.txt").write_bytes(b"\xef\xbb\xbfa.png\r\n\xff.png\r\n")
+    assert open_inputs("in/list.txt").sizes == {"a.png": 2, "\udcff.png": 2}
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    Path("a[1].png").write_bytes(b"xx")
+    assert open_inputs("a[1].png").sizes == {"a[1].png": 2}
+    assert open_inputs(str(tmp_path / "a[1].png")).sizes == {"a[1].png": 2}
+
+
 def test_clips_of_a_data_set(model_file: Path) -> None:
     build(Build(source=Source(kind="synthetic"), out=Path("set"), samples=2, frames=3, size=64))
     row = {"input": "train/1", "points": [[30, 30]]}

@@ -74,6 +74,37 @@ def test_results_come_after_their_state_and_errors_are_gathered(
     ]
 
 
+def test_a_name_that_is_not_utf8_has_a_manifest(tmp_path: Path) -> None:
+    ledger(tmp_path, [Shard(0, [Item("\udcff.png", False, 3)])]).open()
+
+
+def test_results_without_their_state_are_made_again(tmp_path: Path) -> None:
+    shards = cut(ITEMS, 4)
+    book = ledger(tmp_path, shards)
+    book.open()
+    for shard in shards:
+        book.finish(shard, [Outcome(item.name, reason="torn") for item in shard.items], 1.0)
+    assert book.unfinished(shards) == []
+    (tmp_path / "state" / "00001.json").unlink()
+    assert book.unfinished(shards) == [shards[1]]
+    assert book.write_errors() == 6  # without the picture that is made again
+
+
+@pytest.mark.parametrize("content", ['{"inputs', "[]"])
+def test_damaged_files_are_named(content: str, tmp_path: Path) -> None:
+    shards = cut(ITEMS, 7)
+    book = ledger(tmp_path, shards)
+    book.open()
+    book.finish(shards[0], [], 1.0)
+    book.finish(shards[1], [], 1.0)
+    (tmp_path / "state" / "00001.json").write_text(content)
+    with pytest.raises(ValueError, match=r"00001\.json is damaged: .*; delete it and run again"):
+        book.write_errors()
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: .*; choose another folder"):
+        book.open()
+
+
 def test_errors_of_a_process_that_ends_at_the_same_time_are_not_lost(
     tmp_path: Path, monkeypatch
 ) -> None:

@@ -43,6 +43,12 @@ def test_lines_are_gathered_by_input_in_order_of_object_and_frame() -> None:
         ({"input": "a", "points": [1, 2]}, r"'points' must hold \[x, y\], got 1"),
         ({"input": "a", "points": "1,2"}, "'points' must be a list"),
         ({"input": "a", "points": [[-1, 2]]}, r"\[x, y\] in pixels, got -1"),
+        (
+            '{"input": "a", "box": [1, 2, 3, 4], "box": [5, 6, 7, 8]}',
+            "'box' is there twice: give each",
+        ),
+        ({"input": "a", "points": [[10**400, 2]]}, "in pixels, got 1000"),
+        ({"input": "a", "points": [[1, float("nan")]]}, "in pixels, got nan"),
         ({"input": "a", "points": [[1, True]]}, "in pixels, got True"),
         ({"input": "a", "points": [[1, 2]], "labels": [2]}, "'labels' are 1 .* or 0"),
         ({"input": "a", "points": [[1, 2]], "labels": [1, 0]}, "1 points have 2 labels"),

@@ -18,7 +18,7 @@ from sam_jax.batch.clock import Clock
 from sam_jax.batch.inputs import open_inputs
 from sam_jax.batch.ledger import Outcome, cut
 from sam_jax.batch.pictures import Prompted, answer_pictures
-from sam_jax.batch.prompts import read_prompts
+from sam_jax.batch.prompts import Row, read_prompts
 from sam_jax.io.images import read_image
 from sam_jax.ops import rle
 from sam_jax.sharding import make_mesh
@@ -150,6 +150,23 @@ def test_clips_are_tracked_as_by_a_stream(job: Any, model: Any) -> None:
                 answer = wanted[entry["object"]]
                 assert same(masks[entry["object"]], answer.mask), (name, line["frame"], entry)
                 assert entry["predicted_iou"] == pytest.approx(answer.iou, abs=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("gone.png", "No such file"),
+        ({"size": [10**9, 10**9], "counts": [10**18]}, "the mask has the size .*, the picture"),
+        ({"size": 3, "counts": {}}, "the mask has the size 3, the picture"),
+        ({"size": [4, 6], "counts": {}}, "must be lists of numbers"),
+        ({"size": [4, 6], "counts": [24]}, "the mask is empty"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused_with_its_line(
+    mask: Any, message: str, model: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"prompt in line 7: .*{message}"):
+        Asker(model, str(tmp_path)).mask(Row(line=7, mask=mask), (4, 6))
 
 
 def test_a_prompt_beyond_the_end_breaks_the_clip_only(job: Any, model: Any) -> None:

@@ -307,7 +307,9 @@ def test_the_weights_are_a_checkpoint(place, model) -> None:
         (["--platforms", ","], "platforms: name at least one of cpu"),
         (["--fix", "b"], "--fix takes LETTER=SIZE,... such as b=1,p=4; got 'b'"),
         (["--fix", "z=1"], "sizes: 'z' is none of b, o, p, c, n"),
-        (["--fix", "b=0"], "sizes must be at least 1, got b=0"),
+        (["--fix", "b=0"], "sizes must be at least 1 and below 2**31, got b=0"),
+        (["--fix", f"b={2**64}"], "sizes must be at least 1 and below 2**31, got b=18446"),
+        (["--fix", "b=1,p=2,b=3"], "--fix says two sizes of b: 1 and 3"),
         (
             ["--what", "text"],
             "small-tracker cannot text: it has encoder, decoder, segment, tr",

@@ -1,5 +1,7 @@
 """The same things by paths and by addresses; memory:// stands for a bucket."""
 
+import errno
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,6 +47,25 @@ def test_create_does_not_replace(folder: str) -> None:
     assert storage.create(f"{folder}/m", b"1")
     assert not storage.create(f"{folder}/m", b"2")
     assert storage.read(f"{folder}/m") == b"1" and list(storage.files_in(folder)) == ["m"]
+
+
+def test_create_where_there_are_no_hard_links(tmp_path: Path, monkeypatch) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    file = tmp_path / "x"
+    assert storage.create(str(file), b"1") and not storage.create(str(file), b"2")
+    assert file.read_bytes() == b"1" and list(tmp_path.iterdir()) == [file]
+
+
+def test_links_to_folders_are_followed_but_not_back_up(tmp_path: Path) -> None:
+    for name in ("in/a", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "x.png").write_bytes(b"xx")
+    (tmp_path / "in" / "linked").symlink_to("../elsewhere")
+    (tmp_path / "in" / "a" / "up").symlink_to("..")
+    assert list(storage.files_in(str(tmp_path / "in"))) == ["a/x.png", "linked/x.png"]
 
 
 def test_of_many_that_create_one_succeeds(tmp_path: Path) -> None:

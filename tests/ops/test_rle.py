@@ -84,6 +84,11 @@ def test_bytes_are_read_as_pycocotools_writes_them():
         ({"size": [3, 4], "counts": [13, -1]}, "runs add up to 12, not to the size 3 x 4"),
         ({"size": [3, 4], "counts": [12, *[2**62] * 4]}, "not to the size 3 x 4"),  # wraps around
         ({"size": [3, 4], "counts": ""}, "runs add up to 0, not to the size 3 x 4"),
+        ({"size": [3, 4], "counts": 12}, "size and counts of an RLE must be lists of numbers"),
+        ({"size": [3, 4], "counts": {"a": 1}}, "must be lists of numbers, got .*'a'"),
+        ({"size": [3, 4], "counts": [2**70]}, "must be lists of numbers"),
+        ({"size": 12, "counts": [12]}, "must be lists of numbers"),
+        ({"size": ["a", 4], "counts": [12]}, "must be lists of numbers"),
         ({"size": [3, 4], "counts": "<P"}, "not a compressed RLE string: '<P'"),
         ({"size": [3, 4], "counts": " <"}, "not a compressed RLE string: ' <'"),
         ({"size": [3, 4], "counts": "é<"}, "not a compressed RLE string"),

@@ -160,12 +160,41 @@ def test_processes_end_together_and_others_go_on(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in whole.iterdir())
 
 
+def test_processes_with_different_recipes_all_end(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{_free_port()}"
+    words = ["debug", "--folder", str(tmp_path / "run"), "--coordinator", address]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "train", *words, "--processes", "2", "--process", str(i), *more],
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            cwd=REPO,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i, more in enumerate([[], ["--steps", "4", "--losses.iou", "2"]])
+    ]
+    try:
+        said = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for i, text in enumerate(said):
+        assert (
+            f"error: process {i} of 2: the processes were started with different steps, losses"
+            in text
+        )
+    assert [process.returncode for process in started] == [1, 1]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--coordinator a:1 --process 0", "--processes missing"),
         ("--processes 2", "--coordinator and --process missing"),
         ("--coordinator a --processes 2 --process 0", "must be HOST:PORT, got 'a'"),
+        ("--coordinator a:99999 --processes 2 --process 0", "must be HOST:PORT, got 'a:99999'"),
+        ("--coordinator a:1 --processes 0 --process 0", "--processes must be at least 1, got 0"),
         ("--coordinator a:1 --processes 2 --process 2", "--process must be 0 to 1 of 2"),
         ("--coordinator a:1 --processes two --process 0", "--processes: invalid int value: 'two'"),
     ],
