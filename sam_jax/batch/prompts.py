@@ -169,7 +169,8 @@ def _numbers(key: str, values: Any, count: int) -> tuple[float, ...]:
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"{key!r} must hold {form}, got {values!r:.60}")
     for value in values:
-        if type(value) not in (int, float) or not 0 <= value < 2**31:  # no NaN either
+        # No NaN either. Whether it is in the picture is found out there.
+        if type(value) not in (int, float) or not abs(value) < 2**31:
             raise ValueError(f"{key!r} must hold {form} in pixels, got {value!r:.60}")
     return tuple(float(value) for value in values)
 

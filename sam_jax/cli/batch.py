@@ -258,7 +258,8 @@ class _Job:
         errors = storage.join(where, "errors.jsonl")
         say(f"{where}: {'all files are there' if not left else f'{left} files are still to come'}")
         if broken:
-            say(f"{broken} inputs are broken: see {errors}")
+            inputs = "1 input is" if broken == 1 else f"{broken} inputs are"
+            say(f"{inputs} broken: see {errors}")
 
 
 def _rates(speed: dict[str, float]) -> str:

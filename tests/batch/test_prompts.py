@@ -42,7 +42,7 @@ def test_lines_are_gathered_by_input_in_order_of_object_and_frame() -> None:
         ({"input": "a"}, "no prompt: give points, a box, a mask or a text"),
         ({"input": "a", "points": [1, 2]}, r"'points' must hold \[x, y\], got 1"),
         ({"input": "a", "points": "1,2"}, "'points' must be a list"),
-        ({"input": "a", "points": [[-1, 2]]}, r"\[x, y\] in pixels, got -1"),
+        ({"input": "a", "points": [["1", 2]]}, r"\[x, y\] in pixels, got '1'"),
         (
             '{"input": "a", "box": [1, 2, 3, 4], "box": [5, 6, 7, 8]}',
             "'box' is there twice: give each",
