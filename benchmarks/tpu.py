@@ -20,7 +20,7 @@ these seconds and the published peak.
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -172,7 +172,11 @@ def largest(report: Callable[[int], Report], chip: Chip, say: Callable[[str], No
             best, batch, before = found, int(wanted), (batch, temporary)
 
 
-def reports(options: Options, mesh: Mesh, chip: Chip, say: Callable[[str], None]) -> list[Report]:
+def reports(
+    options: Options, mesh: Mesh, chip: Chip, say: Callable[[str], None]
+) -> Iterator[Report | TooLarge]:
+    """Of each program, or why there is none."""
+
     def clips(batch: int) -> Report:
         def change(recipe: Any) -> Any:
             videos = replace(recipe.videos, frames=options.frames)
@@ -181,14 +185,19 @@ def reports(options: Options, mesh: Mesh, chip: Chip, say: Callable[[str], None]
         return compile_for(mesh, chip, train(mesh, options.model, batch=batch, changes=change))
 
     if options.what == "train":
-        return [clips(options.batch) if options.batch else largest(clips, chip, say)]
+        yield clips(options.batch) if options.batch else largest(clips, chip, say)
+        return
     if options.what == "track":
         programs = [track(mesh, options.model, objects=n) for n in options.objects]
     elif options.what == "encode":
         programs = [encode(mesh, options.model, batch=options.batch or 1)]
     else:
         programs = [find_everything(mesh, options.model)]
-    return [compile_for(mesh, chip, program) for program in programs]
+    for program in programs:
+        try:
+            yield compile_for(mesh, chip, program)
+        except TooLarge as error:
+            yield error
 
 
 def tpu_devices(topology: str) -> list[Any]:
@@ -229,10 +238,11 @@ def main() -> None:
         raise SystemExit(f"--topology {options.topology}: chips are {', '.join(CHIPS)}, as v5e:4x4")
     try:
         mesh = make_mesh(tpu_devices(options.topology), fsdp=options.fsdp)
-        found = reports(options, mesh, CHIPS[generation], console.print)
+        every = list(reports(options, mesh, CHIPS[generation], console.print))
     except (TooLarge, ValueError) as error:
         raise SystemExit(str(error)) from error
     note = f"libtpu {version('libtpu')}, jax {jax.__version__}, {time.strftime('%Y-%m-%d')}"
+    found = [report for report in every if isinstance(report, Report)]
     rows = [report.cells(options) for report in found]
     for row in rows:
         for name, cell in zip(_HEADER, row, strict=True):
@@ -250,6 +260,8 @@ def main() -> None:
         lines = ([_HEADER, ["---"] * len(_HEADER)] if fresh else []) + rows
         with options.markdown.open("a") as file:
             file.writelines("| " + " | ".join(line) + " |\n" for line in lines)
+    if too_large := [str(error) for error in every if isinstance(error, TooLarge)]:
+        raise SystemExit("\n".join(too_large))
 
 
 if __name__ == "__main__":
