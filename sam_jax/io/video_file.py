@@ -65,13 +65,17 @@ class FileFrame:
 class VideoFile:
     """A source of frames for `sam_jax.io.videos.Video`; safe to use from several threads.
 
+    Args:
+      name: what messages call it; None: its path.
+
     Raises:
       OSError: the file cannot be opened.
       ValueError: it is no video that can be decoded.
     """
 
-    def __init__(self, source: str | os.PathLike | bytes) -> None:
-        self.name = "the video in memory" if isinstance(source, bytes) else str(source)
+    def __init__(self, source: str | os.PathLike | bytes, name: str | None = None) -> None:
+        path = "the video in memory" if isinstance(source, bytes) else str(source)
+        self.name = path if name is None else name
         self._source = source
         self._lock = threading.RLock()
         self._closed = False

@@ -188,7 +188,7 @@ class Video:
         return pixels
 
 
-def open_video(source: Any) -> Video:
+def open_video(source: Any, *, name: str | None = None) -> Video:
     """Opens anything that has frames. Only the first frame is read.
 
     Args:
@@ -202,6 +202,7 @@ def open_video(source: Any) -> Video:
           are, not copied;
         - an iterator of such frames: `num_frames` is None, they can be read once, forwards;
         - a Video, which is returned.
+      name: what messages call a video file, where its path says nothing to who reads them.
 
     Raises:
       OSError: there is no such file, folder or camera, or it cannot be opened.
@@ -210,7 +211,7 @@ def open_video(source: Any) -> Video:
     if isinstance(source, Video):
         return source
     if isinstance(source, bytes):
-        return Video(VideoFile(source))
+        return Video(VideoFile(source, name))
     if isinstance(source, bool):
         raise ValueError(f"a video is a path, camera number, array or iterator; got {source}")
     if isinstance(source, int):
@@ -223,7 +224,7 @@ def open_video(source: Any) -> Video:
             return Video(camera(str(path)))
         if not path.exists():
             raise FileNotFoundError(f"there is no video {source}")
-        return Video(VideoFile(path))
+        return Video(VideoFile(path, name))
     if isinstance(source, Image.Image):
         raise ValueError("one image is not a video; give a list of images")
     if hasattr(source, "__array__"):
