@@ -28,7 +28,7 @@ def open_upload(path: Path, name: str) -> Video:
     if not (start[4:] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3"):
         raise ValueError("this is no video of a kind that is taken: mp4, mov, mkv and webm are")
     _check_header(path)
-    video = open_video(path, name=name)
+    video = open_video(path, name=name, max_pixels=MAX_PIXELS)
     try:
         _check_length(video.num_frames or 0)
     except ValueError:

@@ -6,8 +6,10 @@ import json
 import shutil
 import zipfile
 from collections.abc import Generator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import jax
 import numpy as np
 import pytest
@@ -342,3 +344,24 @@ def test_upload_of_too_much(few: Path, monkeypatch, limit: str, value: int, mess
     monkeypatch.setattr(video_upload, limit, value)
     with pytest.raises(ValueError, match=message):
         open_upload(few, "few.mp4")
+
+
+def test_a_large_frame_behind_small_ones_is_not_decoded(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "grows.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, size in enumerate([(64, 48), (64, 48), (640, 480)]):
+            picture = io.BytesIO()
+            Image.new("RGB", size).save(picture, "JPEG")
+            packet = av.Packet(picture.getvalue())
+            packet.stream, packet.pts, packet.dts = stream, 100 * number, 100 * number
+            packet.time_base = Fraction(1, 1000)
+            file.mux(packet)
+    with open_upload(path, "grows.mkv") as video, pytest.raises(ValueError, match="640 x 480"):
+        video[2]
+    monkeypatch.setattr(video_upload, "MAX_PIXELS", 64 * 48)
+    with open_upload(path, "grows.mkv") as video:
+        assert video[1].shape == (48, 64, 3)
+        with pytest.raises(ValueError, match=r"grows.mkv is damaged after 2 frames"):
+            video[2]
