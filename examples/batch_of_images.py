@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="pictures on the device at once")
     parser.add_argument("--output", type=Path, default=Path("segmented"))
     asked = parser.parse_args()
+    if len({path.stem for path in asked.pictures}) < len(asked.pictures):
+        parser.error("two pictures have the same name, and so would their masks")
     asked.output.mkdir(parents=True, exist_ok=True)
     boxes_of = json.loads(asked.boxes.read_text()) if asked.boxes else {}
 
@@ -36,7 +38,7 @@ def main() -> None:
     for start in range(0, len(asked.pictures), asked.batch):
         paths = asked.pictures[start : start + asked.batch]
         pictures = [read_image(path) for path in paths]
-        boxes = [boxes_of.get(path.name) for path in paths]
+        boxes = [boxes_of.get(path.name) or None for path in paths]
         middles = [[[image.shape[1] // 2, image.shape[0] // 2]] for image in pictures]
         predictor.set_image_batch(pictures)
         masks, ious, _ = predictor.predict_batch(

@@ -68,6 +68,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("tracked"))
     parser.add_argument("--pod", action="store_true")
     options = parser.parse_args()
+    every = sorted(json.loads(options.videos.read_text()).items())
+    if len({Path(path).stem for path, _ in every}) < len(every):
+        parser.error("two videos have the same name, and so would their results")
     if options.pod:
         jax.distributed.initialize()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -76,7 +79,6 @@ def main() -> None:
     slots = options.per_device * len(jax.local_devices())
     step = jax.jit(over_objects(one_frame, mesh), donate_argnums=1)
     model = sam_jax.load(options.model)
-    every = sorted(json.loads(options.videos.read_text()).items())
     own = every[jax.process_index() :: jax.process_count()]
     for start in range(0, len(own), slots):
         paths, boxes = zip(*own[start : start + slots], strict=True)

@@ -1,5 +1,6 @@
 """`Instances` to and from what other tools read: supervision's Detections, COCO data sets."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,7 +106,8 @@ def to_coco(pictures: Mapping[str, Instances]) -> dict[str, Any]:
             if found.scores is not None:
                 annotation["score"] = round(float(found.scores[index]), 6)
             if found.ids is not None:
-                annotation["track_id"] = found.ids[index]
+                one = found.ids[index]
+                annotation["track_id"] = int(one) if isinstance(one, np.integer) else one
             annotations.append(annotation)
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     return {"images": images, "categories": categories, "annotations": annotations}
@@ -118,12 +120,17 @@ def from_coco(dataset: Mapping[str, Any]) -> dict[str, Instances]:
 
     Raises:
       ValueError: a mask is a polygon, whose pixels are a matter of taste: pycocotools' annToRLE
-        turns it into a code.
+        turns it into a code. Two pictures have the same file name.
     """
     names = {category["id"]: category["name"] for category in dataset["categories"]}
-    found = {}
+    rows_of = defaultdict(list)  # by picture
+    for row in dataset["annotations"]:
+        rows_of[row["image_id"]].append(row)
+    found: dict[str, Instances] = {}
     for image in dataset["images"]:
-        rows = [row for row in dataset["annotations"] if row["image_id"] == image["id"]]
+        if image["file_name"] in found:
+            raise ValueError(f"two pictures are called {image['file_name']}: rename one")
+        rows = rows_of[image["id"]]
         for row in rows:
             if not isinstance(row["segmentation"], Mapping):
                 raise ValueError(

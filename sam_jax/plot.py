@@ -21,7 +21,7 @@ def show_masks(
     image: UInt8[np.ndarray, "h w 3"],
     masks: Bool[np.ndarray, "n h w"],
     *,
-    ids: Sequence[Any] | None = None,
+    ids: Sequence[Any] | np.ndarray | None = None,
     ax: Any = None,
 ) -> Any:
     """The picture with masks tinted and outlined.
@@ -40,7 +40,7 @@ def show_masks(
     ax = _on_picture(ax, image)
     colors = _colors(ids if ids is not None else range(1, len(masks) + 1))
     ax.imshow(overlay(image, masks, colors=colors or COLORS))
-    for obj_id, mask in zip(ids or (), masks, strict=False):
+    for obj_id, mask in zip(() if ids is None else ids, masks, strict=False):
         if mask.any():
             _write(ax, str(obj_id), *_middle(mask))
     return ax
@@ -164,8 +164,10 @@ def _runs(seen: Bool[np.ndarray, " t"]) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in ends.reshape(-1, 2)]
 
 
-def _colors(ids: Sequence[Any]) -> list[tuple[int, int, int]]:
-    places = (obj_id - 1 if isinstance(obj_id, int) else at for at, obj_id in enumerate(ids))
+def _colors(ids: Sequence[Any] | np.ndarray) -> list[tuple[int, int, int]]:
+    places = (
+        obj_id - 1 if isinstance(obj_id, int | np.integer) else at for at, obj_id in enumerate(ids)
+    )
     return [COLORS[place % len(COLORS)] for place in places]
 
 

@@ -101,6 +101,19 @@ def test_coco_and_back():
         same(back[name], found)
 
 
+def test_numbers_of_numpy_are_numbers_in_coco():
+    found = Instances(TWO, SCORES, ids=tuple(np.array([7, 3])))
+    dataset = json.loads(json.dumps(exchange.to_coco({"a.jpg": found})))
+    assert [row["track_id"] for row in dataset["annotations"]] == [7, 3]
+
+
+def test_pictures_of_one_name_are_refused():
+    dataset = exchange.to_coco({"a.jpg": Instances(TWO), "b.jpg": Instances(TWO)})
+    dataset["images"][1]["file_name"] = "a.jpg"
+    with pytest.raises(ValueError, match=r"two pictures are called a.jpg"):
+        exchange.from_coco(dataset)
+
+
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))))
 def test_any_masks_come_back_from_coco(masks):
     (found,) = exchange.from_coco(exchange.to_coco({"a.jpg": Instances(masks)})).values()

@@ -34,6 +34,9 @@ def test_masks_keep_the_colour_of_their_number():
     np.testing.assert_array_equal(alone[35, 55], together[35, 55])
     first = plot.show_masks(GREY, both[1:], ids=[1]).images[0].get_array()
     assert (first[35, 55] != alone[35, 55]).any()
+    numbers = plot.show_masks(GREY, both[::-1], ids=np.array([2, 1]))  # of numpy, too
+    np.testing.assert_array_equal(numbers.images[0].get_array(), together)
+    assert [text.get_text() for text in numbers.texts] == ["2", "1"]
 
 
 def test_masks_are_labelled_where_they_are():

@@ -2,7 +2,9 @@
 
 import ipaddress
 import secrets
+import signal
 import socket
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -59,8 +61,18 @@ def demo(args: Demo) -> int:
             server_header=False,
             timeout_graceful_shutdown=3,
         )
+        _stop_when_the_terminal_closes()
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _stop_when_the_terminal_closes() -> None:
+    """Python would die of that signal, and leave the files of the tabs."""
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is None or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(hangup) == signal.SIG_DFL:  # nohup ignores it
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _check_numbers(args: Demo) -> None:

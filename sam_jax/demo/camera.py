@@ -75,10 +75,11 @@ class Camera:
         if self._size not in (None, frame.shape[:2]):
             self._stream = None  # the camera was turned or changed
         self._size = (frame.shape[0], frame.shape[1])
-        if self._stream is None:
+        stream = self._stream  # `close` may come meanwhile
+        if stream is None:
             return {"frame": 0, "size": self._size, "objects": []}
         try:
-            tracked = self._stream.step(frame)
+            tracked = stream.step(frame)
         except ValueError:  # a prompt outside of the frame, which would stay and fail for ever
             self._stream = None
             raise
@@ -91,7 +92,11 @@ class Camera:
             }
             for number, answer in tracked.items()
         ]
-        return {"frame": self._stream.frame, "size": self._size, "objects": objects}
+        return {"frame": stream.frame, "size": self._size, "objects": objects}
+
+    def close(self) -> None:
+        """Frees what is tracked, also of a connection that stays open and silent."""
+        self._stream = None
 
 
 def _decode(data: bytes) -> np.ndarray:

@@ -80,6 +80,10 @@ def read_named(path: Path, name: str, max_pixels: int) -> np.ndarray:
         text = str(error).partition("; shrink it")[0].partition(" in one of")[0]
         known = f"{', '.join(FORMATS)}, up to {max_pixels / 1e6:g} megapixels"
         raise Refusal(415, f"{text.replace(str(path), name)}. Taken are {known}") from error
+    except FileNotFoundError as error:  # between two requests, or two jobs of one
+        raise Refusal(
+            409, f"{name} is gone: another picture was opened, or it was moved"
+        ) from error
     except MemoryError as error:
         raise Refusal(413, f"{name} needs more memory than there is") from error
 

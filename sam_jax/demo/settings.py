@@ -43,7 +43,7 @@ class Settings:
       max_pixels: of a picture or a frame.
       max_sessions: browser tabs at once.
       idle_seconds: a session that was silent for so long ends.
-      memory: for encoded pictures and what sessions keep.
+      memory: for what sessions keep; half as much again is for encoded pictures.
       disk: for uploaded files.
       pending: jobs of a session that may wait for the model.
     """

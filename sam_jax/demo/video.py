@@ -23,6 +23,7 @@ MAX_CLICKS = 31  # on a frame of an object; more would be one more program to co
 MAX_PROMPTED = 32  # frames of an object; each is on the device in full
 HISTORY_BYTES = 2**28
 _LOOKS_BACK = 16  # frames, and more than any frame attends to
+_DECODER_FRAMES = 16  # that an open decoder holds: as many as H.264 may refer to
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class TrackedVideo:
           What is found there now; None if nothing is known.
 
         Raises:
-          ValueError: no such frame, too many objects or clicks, a place outside the frame.
+          ValueError: no such frame, too many objects or clicks, a place outside the frame,
+            an inverted box. Then all is as it was.
         """
         self._check(frame, number, asked)
         thing = self.things.get(number, Thing())
@@ -144,16 +146,24 @@ class TrackedVideo:
 
     @property
     def nbytes(self) -> int:
-        """What it holds in memory, about: what the predictor keeps of each frame and object."""
-        memories = list(self._state.memories.values())  # at once: another thread may add one
-        entries = sum(len(m.cond) + len(m.non_cond) + len(m.pending_cond) for m in memories)
+        """What it holds in memory, about: the decoder, and what the predictor keeps of each frame
+        and object."""
         features = jax.tree.leaves(list(self._state.features.values()))
-        return entries * self._entry_bytes + sum(leaf.nbytes for leaf in features)
+        decoder = _DECODER_FRAMES * self.video.height * self.video.width * 3 // 2
+        return decoder + self._history + sum(leaf.nbytes for leaf in features)
 
     @property
     def growth(self) -> int:
         """How many bytes a tracking may add to `nbytes`."""
-        return min(self.num_frames * len(self.things) * self._entry_bytes, HISTORY_BYTES)
+        most = min(self.num_frames * len(self.things) * self._entry_bytes, HISTORY_BYTES)
+        return max(0, most - self._history)
+
+    @property
+    def _history(self) -> int:
+        """Bytes of what was found, but for the masks."""
+        memories = list(self._state.memories.values())  # at once: another thread may add one
+        entries = sum(len(m.cond) + len(m.non_cond) + len(m.pending_cond) for m in memories)
+        return entries * self._entry_bytes
 
     @property
     def disk(self) -> int:
@@ -223,6 +233,11 @@ class TrackedVideo:
                 raise ValueError(
                     f"the place ({x:g}, {y:g}) is outside of the frame of {width} x {height}"
                 )
+        if asked.box and not (asked.box[0] < asked.box[2] and asked.box[1] < asked.box[3]):
+            box = ", ".join(f"{side:g}" for side in asked.box)
+            raise ValueError(
+                f"the box [{box}] is empty or inverted: left, top, right, bottom are expected"
+            )
 
 
 def entry_bytes(model: Model) -> int:

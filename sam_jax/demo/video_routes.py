@@ -62,13 +62,19 @@ async def _open(
     session: Session, demo: Demo, path: Path, name: str, *, is_upload: bool
 ) -> dict[str, Any]:
     try:
-        video = await asyncio.to_thread(open_upload, path)
+        video = await asyncio.to_thread(open_upload, path, name)
         work = TrackedVideo(demo.model, video)
     except (ValueError, OSError) as error:
         if is_upload:
             path.unlink(missing_ok=True)
-        raise Refusal(415, str(error).replace(str(path), name)) from error
-    session.put("video", OpenVideo(work, name, path if is_upload else None))
+        raise Refusal(415, str(error).replace(str(path), name)) from error  # OSError says it
+    opened = OpenVideo(work, name, path if is_upload else None)
+    try:
+        demo.sessions.make_room(session, memory=opened.nbytes)
+    except Refusal:
+        opened.close()
+        raise
+    session.put("video", opened)
     height, width = work.size
     shown = display_size(height, width)
     return {
@@ -149,7 +155,8 @@ async def track(websocket: WebSocket) -> None:
     with suppress(WebSocketDisconnect, RuntimeError):  # the latter of what is sent after hanging up
         await websocket.send_json({"ready": True})
         try:
-            request = Track.model_validate_json(await websocket.receive_text())
+            message = await websocket.receive()
+            request = Track.model_validate_json(message.get("text") or "")
             video = opened_video(session)
             async with video.turn("the tracking"):
                 ended = await _track(websocket, demo, session, video, request)
@@ -166,6 +173,7 @@ async def _track(
 ) -> str:
     work = video.work
     demo.sessions.make_room(session, memory=work.growth)
+    video.promised = work.nbytes + work.growth  # or who begins before it has grown takes the room
     listening = asyncio.create_task(_stop_at_next_word(websocket, video))
     try:
         steps = await demo.worker.run(session, work.track, request.frame, request.direction)
@@ -179,6 +187,7 @@ async def _track(
         return "stopped"
     finally:
         listening.cancel()
+        video.promised = 0
 
 
 def _next_step(work: TrackedVideo, steps: Iterator[Step]) -> dict[str, Any] | None:
@@ -190,8 +199,7 @@ def _next_step(work: TrackedVideo, steps: Iterator[Step]) -> dict[str, Any] | No
 
 
 async def _stop_at_next_word(websocket: WebSocket, video: OpenVideo) -> None:
-    with suppress(WebSocketDisconnect):
-        await websocket.receive_text()
+    await websocket.receive()  # whatever it is, hanging up included
     video.stop.set()
 
 
@@ -203,6 +211,23 @@ async def export(
     video = opened_video(session)
     ending = _ENDINGS[body.kind]
     path = session.folder / f"{secrets.token_hex(16)}{ending}"
+    try:
+        await _export(demo, session, video, body, path, request)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return FileResponse(
+        path,
+        headers={
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(_stem(video) + ending)}"
+        },
+        background=BackgroundTask(path.unlink, missing_ok=True),
+    )
+
+
+async def _export(
+    demo: Demo, session: Session, video: OpenVideo, body: Export, path: Path, request: Request
+) -> None:
     async with video.turn("the export"):
         if not video.work.things:
             raise Refusal(409, "there are no masks yet: click on an object first")
@@ -216,13 +241,6 @@ async def export(
             if not writing.done():
                 video.stop.set()
             await writing
-    return FileResponse(
-        path,
-        headers={
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(_stem(video) + ending)}"
-        },
-        background=BackgroundTask(path.unlink, missing_ok=True),
-    )
 
 
 async def _in_turn(demo: Demo, function: Callable[..., None], *arguments: Any) -> None:

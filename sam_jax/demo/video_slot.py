@@ -18,6 +18,7 @@ class OpenVideo:
       name: as the user calls the file.
       doing: what takes long and keeps prompts out, such as "the tracking", or None.
       stop: set to end that.
+      promised: bytes that a tracking that is under way may come to hold, in all.
     """
 
     def __init__(self, work: TrackedVideo, name: str, upload: Path | None) -> None:
@@ -25,12 +26,13 @@ class OpenVideo:
         self.name = name
         self.doing: str | None = None
         self.stop = threading.Event()
+        self.promised = 0
         self._upload = upload
         self._turn = asyncio.Lock()
 
     @property
     def nbytes(self) -> int:
-        return self.work.nbytes
+        return max(self.work.nbytes, self.promised)
 
     @asynccontextmanager
     async def turn(self, doing: str | None = None) -> AsyncGenerator[None]:

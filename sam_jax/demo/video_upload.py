@@ -1,5 +1,6 @@
 """An uploaded video is looked at before it is decoded: what kind it is, how large, how long."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ MAX_PIXELS = 3840 * 2160
 _CUT = "cut or shrink it first, or use `sam-jax track`"
 
 
-def open_upload(path: Path) -> Video:
+def open_upload(path: Path, name: str) -> Video:
     """The video in an uploaded file.
 
     Only mp4, mov, mkv and webm: FFmpeg also reads play lists, which name other files.
+
+    Args:
+      name: what the user calls it. Errors, also later ones of reading frames, say it, not the path.
 
     Raises:
       ValueError: another kind of file, damaged, frames too large, or too many.
@@ -24,7 +28,7 @@ def open_upload(path: Path) -> Video:
     if not (start[4:] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3"):
         raise ValueError("this is no video of a kind that is taken: mp4, mov, mkv and webm are")
     _check_header(path)
-    video = open_video(path)
+    video = open_video(path, name=name, max_pixels=MAX_PIXELS)
     try:
         _check_length(video.num_frames or 0)
     except ValueError:
@@ -41,15 +45,16 @@ def _check_header(path: Path) -> None:
         with av.open(str(path)) as container:
             streams: Any = [s for s in container.streams.video if s.codec_context is not None]
             frames = max((stream.frames for stream in streams), default=0)
-            pixels = max((stream.width * stream.height for stream in streams), default=0)
+            sizes = [(stream.width, stream.height) for stream in streams]
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise ValueError(
             "the video cannot be read, or its end is missing: was it uploaded whole?"
         ) from error
-    if pixels > MAX_PIXELS:
+    width, height = max(sizes, key=math.prod, default=(0, 0))
+    if width * height > MAX_PIXELS:
         raise ValueError(
-            f"the video has {pixels / 1e6:.1f} million pixels a frame, at most"
-            f" {MAX_PIXELS / 1e6:.1f} are taken: {_CUT}"
+            f"the frames have {width} x {height} = {width * height:,} pixels, at most"
+            f" {MAX_PIXELS:,} are taken: {_CUT}"
         )
     _check_length(frames)
 

@@ -65,14 +65,25 @@ class FileFrame:
 class VideoFile:
     """A source of frames for `sam_jax.io.videos.Video`; safe to use from several threads.
 
+    Args:
+      name: what messages call it; None: its path.
+      max_pixels: of a frame. Larger ones, which may come after small ones, are not decoded.
+
     Raises:
       OSError: the file cannot be opened.
       ValueError: it is no video that can be decoded.
     """
 
-    def __init__(self, source: str | os.PathLike | bytes) -> None:
-        self.name = "the video in memory" if isinstance(source, bytes) else str(source)
+    def __init__(
+        self,
+        source: str | os.PathLike | bytes,
+        name: str | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        path = "the video in memory" if isinstance(source, bytes) else str(source)
+        self.name = path if name is None else name
         self._source = source
+        self._options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
         self._lock = threading.RLock()
         self._closed = False
         self._found: Index | None = None
@@ -116,6 +127,7 @@ class VideoFile:
             container.close()
             raise ValueError(f"{self.name} {problem}")
         streams[0].thread_type = "AUTO"
+        streams[0].codec_context.options = self._options
         return container, streams[0]
 
     def count(self) -> int:

@@ -188,7 +188,7 @@ class Video:
         return pixels
 
 
-def open_video(source: Any) -> Video:
+def open_video(source: Any, *, name: str | None = None, max_pixels: int | None = None) -> Video:
     """Opens anything that has frames. Only the first frame is read.
 
     Args:
@@ -202,6 +202,8 @@ def open_video(source: Any) -> Video:
           are, not copied;
         - an iterator of such frames: `num_frames` is None, they can be read once, forwards;
         - a Video, which is returned.
+      name: what messages call a video file, where its path says nothing to who reads them.
+      max_pixels: frames of a video file that are larger are not decoded, but said to be damaged.
 
     Raises:
       OSError: there is no such file, folder or camera, or it cannot be opened.
@@ -210,7 +212,7 @@ def open_video(source: Any) -> Video:
     if isinstance(source, Video):
         return source
     if isinstance(source, bytes):
-        return Video(VideoFile(source))
+        return Video(VideoFile(source, name, max_pixels))
     if isinstance(source, bool):
         raise ValueError(f"a video is a path, camera number, array or iterator; got {source}")
     if isinstance(source, int):
@@ -223,7 +225,7 @@ def open_video(source: Any) -> Video:
             return Video(camera(str(path)))
         if not path.exists():
             raise FileNotFoundError(f"there is no video {source}")
-        return Video(VideoFile(path))
+        return Video(VideoFile(path, name, max_pixels))
     if isinstance(source, Image.Image):
         raise ValueError("one image is not a video; give a list of images")
     if hasattr(source, "__array__"):

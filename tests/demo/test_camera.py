@@ -1,7 +1,9 @@
 """Frames over a websocket against `Stream` itself."""
 
+import gc
 import io
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -91,6 +93,20 @@ def test_the_second_connection_ends_the_first(server):
             first.recv()  # of the message that was under way
             with pytest.raises(Exception, match="1000"):
                 first.recv(timeout=5)
+
+
+def test_a_connection_that_stays_keeps_nothing_of_a_session_that_ended(server):
+    with server.tab() as tab, connect(server.url.replace("http", "ws") + "/api/camera") as socket:
+        socket.send(json.dumps({"session": tab.headers["x-session"], "token": None}))
+        socket.recv()
+        socket.send(json.dumps({"add": 1, "box": [1, 1, 9, 9]}))
+        socket.recv()
+        stream = weakref.ref(
+            server.demo.sessions.find(tab.headers["x-session"]).slots["camera"]._stream
+        )
+        tab.delete("/api/session")
+        gc.collect()
+        assert stream() is None
 
 
 def test_a_model_without_memory_says_so(small_sam, monkeypatch):

@@ -6,8 +6,10 @@ import json
 import shutil
 import zipfile
 from collections.abc import Generator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import jax
 import numpy as np
 import pytest
@@ -47,7 +49,7 @@ def few(docs_media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(nano: Model, few: Path) -> Generator[TrackedVideo]:
-    work = TrackedVideo(nano, open_upload(few))
+    work = TrackedVideo(nano, open_upload(few, "few.mp4"))
     yield work
     work.close()
 
@@ -108,12 +110,21 @@ def test_prompt_taken_back_after_tracking_leaves_the_tracked_mask(work: TrackedV
         (0, 1, Prompt(((300.0, 5.0),), (1,)), r"\(300, 5\) is outside of the frame of 256 x 256"),
         (0, 1, Prompt(box=(0.0, 0.0, 5.0, float("nan"))), "outside of the frame"),
         (0, 1, Prompt(((5.0, 5.0),) * 32, (1,) * 32), "32 clicks are too many"),
+        (0, 1, Prompt(box=(9.0, 2.0, 5.0, 8.0)), r"\[9, 2, 5, 8\] is empty or inverted"),
     ],
 )
 def test_prompt_refusals(work: TrackedVideo, frame, number, asked, message) -> None:
     with pytest.raises(ValueError, match=message):
         work.prompt(frame, number, asked)
     assert not work.things
+
+
+def test_a_refused_prompt_leaves_the_one_before(work: TrackedVideo) -> None:
+    found = work.prompt(0, 1, BOX)
+    with pytest.raises(ValueError, match="inverted"):
+        work.prompt(0, 1, Prompt(box=(9.0, 2.0, 5.0, 8.0)))
+    assert work.things[1].found == {0: found} and work.things[1].prompts == {0: BOX}
+    assert len(list(work.track(0, "forward"))) == FRAMES
 
 
 def test_refusal_of_too_many_objects_and_prompted_frames(work: TrackedVideo) -> None:
@@ -308,7 +319,7 @@ def test_upload_of_another_kind(few: Path, tmp_path: Path, data: bytes) -> None:
     shutil.copy(few, tmp_path / "few.mp4")
     (tmp_path / "upload").write_bytes(data)
     with pytest.raises(ValueError, match="no video of a kind that is taken: mp4, mov, mkv"):
-        open_upload(tmp_path / "upload")
+        open_upload(tmp_path / "upload", "clip.mp4")
 
 
 @pytest.mark.parametrize(
@@ -318,18 +329,39 @@ def test_upload_that_breaks_off(few: Path, tmp_path: Path, share: float, message
     data = few.read_bytes()
     (tmp_path / "upload").write_bytes(data[: int(share * len(data))])
     with pytest.raises(ValueError, match=message):
-        open_upload(tmp_path / "upload")
+        open_upload(tmp_path / "upload", "clip.mp4")
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "message"),
     [
         ("MAX_FRAMES", FRAMES - 1, "has 5 frames, at most 4 are taken: cut or shrink it first"),
-        ("MAX_PIXELS", 65535, "has 0.1 million pixels a frame, at most 0.1 are taken: cut or"),
+        ("MAX_PIXELS", 65535, "have 256 x 256 = 65,536 pixels, at most 65,535 are taken: cut or"),
     ],
 )
 def test_upload_of_too_much(few: Path, monkeypatch, limit: str, value: int, message: str) -> None:
-    open_upload(few).close()
+    open_upload(few, "few.mp4").close()
     monkeypatch.setattr(video_upload, limit, value)
     with pytest.raises(ValueError, match=message):
-        open_upload(few)
+        open_upload(few, "few.mp4")
+
+
+def test_a_large_frame_behind_small_ones_is_not_decoded(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "grows.mkv"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, size in enumerate([(64, 48), (64, 48), (640, 480)]):
+            picture = io.BytesIO()
+            Image.new("RGB", size).save(picture, "JPEG")
+            packet = av.Packet(picture.getvalue())
+            packet.stream, packet.pts, packet.dts = stream, 100 * number, 100 * number
+            packet.time_base = Fraction(1, 1000)
+            file.mux(packet)
+    with open_upload(path, "grows.mkv") as video, pytest.raises(ValueError, match="640 x 480"):
+        video[2]
+    monkeypatch.setattr(video_upload, "MAX_PIXELS", 64 * 48)
+    with open_upload(path, "grows.mkv") as video:
+        assert video[1].shape == (48, 64, 3)
+        with pytest.raises(ValueError, match=r"grows.mkv is damaged after 2 frames"):
+            video[2]

@@ -63,7 +63,8 @@ def test_without_the_token_nothing_is_answered(serve):
         with server.tab(**right) as tab:
             session = tab.headers["x-session"]
             address = server.url.replace("http", "ws") + "/api/camera"
-            for token, told in ((None, "token"), ("wrong", "token"), ("right", "ready")):
+            for token in (None, "wrong", "\ud800", "right"):
+                told = "ready" if token == "right" else "token"
                 with connect(address) as socket:
                     socket.send(json.dumps({"session": session, "token": token}))
                     assert told in socket.recv()

@@ -237,6 +237,16 @@ def test_a_tab_that_was_forgotten_goes_on(server, opened, asking):
     assert json.loads(saved(page, "COCO")[1])["annotations"]
 
 
+def test_undo_brings_back_what_was_not_answered_yet(opened, asking):
+    page = opened()
+    page.route("**/predict", lambda route: (page.wait_for_timeout(300), route.continue_()))
+    with asking(page):
+        page.mouse.click(*place(page, 0.6, 0.4))
+        page.mouse.click(*place(page, 0.65, 0.4))
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_selector(".candidates button")  # of the first click alone
+
+
 def test_the_camera_follows(open_page, until):
     page = open_page()
     page.get_by_role("tab", name="Camera").click()

@@ -181,6 +181,15 @@ def test_tabs_do_not_see_each_other(server, tab):
     assert tab.post("/api/picture/sample", json={"sample": 2}).status_code == 404  # a video
 
 
+def test_a_picture_that_goes_meanwhile_is_told(server):
+    with server.tab() as tab:
+        data = server.demo.settings.samples[0].path.read_bytes()
+        opened = tab.post("/api/picture", content=data, headers={"x-file-name": "a.jpg"}).json()
+        server.demo.sessions.find(tab.headers["x-session"]).slots["picture"].path.unlink()
+        answer = tab.get(f"/api/picture/{opened['picture']}/shown")
+        assert (answer.status_code, answer.json()["error"][:13]) == (409, "a.jpg is gone")
+
+
 def test_encoded_pictures_are_bounded(serve):
     with serve(memory=2_500_000) as server:  # of which half for features, 512 KB each
         opened = []

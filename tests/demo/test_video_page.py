@@ -10,6 +10,7 @@ from sam_jax.demo import video_routes
 from sam_jax.io.videos import open_video
 
 FRAMES = 24  # of the bundled clip
+CLIP = Path(__file__).parents[2] / "docs/media/clip.mp4"
 
 
 _PATIENCE = 120_000  # ms; the first tracking compiles
@@ -201,3 +202,18 @@ def test_play_and_scrub_by_keyboard_and_timeline(clip_page) -> None:
     page.get_by_label("Frame", exact=True).focus()
     page.keyboard.press("ArrowLeft")
     assert number.text_content() == f"{FRAMES - 1} / {FRAMES}"
+    page.get_by_role("tab", name="Picture").click()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", name="Video").get_attribute("aria-selected") == "true"
+    assert number.text_content() == f"{FRAMES - 1} / {FRAMES}"
+
+
+def test_a_tab_that_was_forgotten_takes_another_video(server, clip_page) -> None:
+    page = clip_page()
+    newest = max(server.demo.sessions._all.values(), key=lambda session: session.last_seen)
+    server.demo.sessions.end(newest)
+    page.locator("#video-file").set_input_files(
+        {"name": "again.mp4", "mimeType": "video/mp4", "buffer": CLIP.read_bytes()}
+    )
+    status(page, "again.mp4: 256")
+    draw_box(page)

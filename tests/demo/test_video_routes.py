@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -61,16 +62,18 @@ class Tab:
         with connect(self.url.replace("http", "ws") + "/api/video/track") as socket:
             socket.send(json.dumps({"session": self.id, "token": None}))
             assert json.loads(socket.recv()) == {"ready": True}
-            socket.send(request if isinstance(request, str) else json.dumps(request))
+            socket.send(request if isinstance(request, str | bytes) else json.dumps(request))
             yield socket
 
-    def track(self, request: Any, stop_after: int | None = None) -> list[dict[str, Any]]:
+    def track(
+        self, request: Any, stop_after: int | None = None, word: str | bytes = "stop"
+    ) -> list[dict[str, Any]]:
         """All messages of a tracking."""
         messages = []
         with self.tracking(request) as socket:
             while not messages or "frame" in messages[-1]:
                 if len(messages) == stop_after:
-                    socket.send("stop")
+                    socket.send(word)
                 messages.append(json.loads(socket.recv()))
         return messages
 
@@ -169,7 +172,7 @@ def test_tracking_stops_when_told_and_when_nobody_listens(tab: Tab) -> None:
             video.stop.wait(10)
 
     video.work.track = slow
-    *steps, last = tab.track({"frame": 0, "direction": "forward"}, stop_after=1)
+    *steps, last = tab.track({"frame": 0, "direction": "forward"}, stop_after=1, word=b"anything")
     assert last == {"ended": "stopped"} and 1 <= len(steps) < FRAMES
     assert len(video.work.things[1].found) == len(steps)
     with tab.tracking({"frame": 0, "direction": "forward"}) as socket:
@@ -179,6 +182,24 @@ def test_tracking_stops_when_told_and_when_nobody_listens(tab: Tab) -> None:
         time.sleep(0.02)
     assert tab.post("prompt", {"frame": 0, "object": 2, "box": BOX}).status_code == 200
     assert len(video.work.things[1].found) < FRAMES
+
+
+def test_room_is_promised_to_a_tracking_before_it_is_filled(tab: Tab) -> None:
+    tab.post("prompt", {"frame": 0, "object": 1, "box": BOX})
+    video = tab.session.slots["video"]
+    before, growth = video.nbytes, video.work.growth
+    assert before > 16 * 256 * 256 * 3 // 2  # the decoder's frames, too
+    assert growth > 0
+    whole, seen = video.work.track, []
+
+    def track(*arguments: Any) -> Any:
+        seen.append(video.nbytes)
+        return whole(*arguments)
+
+    video.work.track = track
+    tab.track({"frame": 0, "direction": "forward"})
+    assert seen == [before + growth]
+    assert before < video.nbytes <= before + growth
 
 
 def test_large_frames_are_shown_smaller(new_tab: Callable[[], Tab], tmp_path: Path) -> None:
@@ -216,7 +237,12 @@ def test_refusals(tab: Tab) -> None:
     )
     nothing = tab.track({"frame": 0, "direction": "forward"})
     assert nothing == [{"error": "there is nothing to track: click on an object first"}]
-    for wrong in ("{", {"frame": -1, "direction": "forward"}, {"frame": 0, "direction": "up"}):
+    for wrong in (
+        "{",
+        b"{",
+        {"frame": -1, "direction": "forward"},
+        {"frame": 0, "direction": "up"},
+    ):
         assert tab.track(wrong) == [{"error": "the request for tracking is malformed"}]
     tab.session.slots["video"].doing = "the tracking"
     for path, body in (
@@ -264,6 +290,25 @@ def test_uploads_are_refused_by_the_users_name(
     answer = tab.upload(data, "long.mp4")
     assert f"has {FRAMES} frames, at most 1 are taken" in answer.json()["error"]
     assert not list(tab.session.folder.iterdir())
+
+
+def test_damage_is_told_by_the_users_name(new_tab: Callable[[], Tab], docs_media: Path) -> None:
+    clip = docs_media / "clip.mp4"
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packet = [one for one in container.demux(video=0) if one.size][20]
+        data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    tab = new_tab()
+    tab.upload(bytes(data), "holiday.mp4").raise_for_status()
+    tab.post("prompt", {"frame": 20, "object": 1, "box": BOX})
+    files = set(tab.session.folder.iterdir())
+    told = [
+        tab.get("frame/23").json()["error"],
+        tab.track({"frame": 20, "direction": "forward"})[-1]["error"],
+        tab.post("export", {"kind": "overlay", "objects": []}).json()["error"],
+    ]
+    assert all(text.startswith("holiday.mp4 is damaged after 22 frames") for text in told)
+    assert set(tab.session.folder.iterdir()) == files
 
 
 def test_an_upload_takes_the_place_of_the_one_before(new_tab: Callable[[], Tab], few: Path) -> None:

@@ -77,6 +77,17 @@ def test_many_videos(run, monkeypatch, small_tracker):
             assert (mask & of.masks[0]).sum() > 0.995 * (mask | of.masks[0]).sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [("batch_of_images.py", ["a/x.jpg", "b/x.png"]), ("track_many_videos.py", ["videos.json"])],
+)
+def test_one_name_for_two_is_refused(run, capsys, example, words):
+    Path("videos.json").write_text(json.dumps({"a/x.mp4": BOX, "b/x.mp4": BOX}))
+    with pytest.raises(SystemExit):
+        run(example, *words)
+    assert "have the same name" in capsys.readouterr().err
+
+
 def test_fine_tuning_asks_for_a_run_that_there_is(run, monkeypatch):
     """The notebook test trains; here the trainer reads what it is asked for, and that is all."""
     asked = []

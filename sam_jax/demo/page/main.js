@@ -86,6 +86,7 @@ function listen() {
   shown("tabs").onkeydown = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
+    event.stopPropagation(); // arrows also go through a video's frames
     choose(TABS[(TABS.indexOf(current) + step + TABS.length) % TABS.length]);
     shown(`${current}-tab`).focus();
   };

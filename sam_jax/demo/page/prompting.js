@@ -68,6 +68,8 @@ export class Prompting {
     } catch (problem) {
       status.error(problem);
       this.objects.fill(item, { failed: true });
+    } finally {
+      this.asked.delete(item); // if it was no longer there to be filled, undo may bring it back
     }
   }
 

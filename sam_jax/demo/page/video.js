@@ -91,7 +91,7 @@ class VideoTab {
 
   async #opened(opened) {
     this.player?.stop();
-    this.frames?.close();
+    const before = this.frames;
     this.work = null; // objects that go now are no wish of anybody's
     this.objects.reset();
     const work = new Work(this.api, opened, {
@@ -116,6 +116,7 @@ class VideoTab {
     for (const name of ["tools", "film", "side"]) part(name).hidden = false;
     this.#changed();
     await this.seek(0);
+    if (this.shown !== null) before?.close(); // not while one of its frames is on the stage
     this.stage.canvas.focus({ preventScroll: true });
     const seconds = opened.fps ? `, ${(opened.frames / opened.fps).toFixed(1)} s` : "";
     this.status.say(`${opened.name}: ${opened.size[1]} × ${opened.size[0]}, ${opened.frames} frames${seconds}. Click on an object.`);
@@ -176,10 +177,9 @@ class VideoTab {
       try {
         bitmap = await frames.get(number);
       } catch (problem) {
-        if (frames === this.frames) this.#stay(problem);
-        return;
+        if (frames === this.frames) return this.#stay(problem);
       }
-      if (frames !== this.frames) return; // another video
+      if (frames !== this.frames) continue; // another video was opened meanwhile
       frames.pinned = this.shown = number;
       this.stage.show(bitmap, this.work.size);
       frames.ahead(number, step);

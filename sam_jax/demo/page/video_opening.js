@@ -45,7 +45,7 @@ export class Opening {
   async #open(name, ask) {
     if (this.isOpening) return;
     this.isOpening = true;
-    const opened = await this.status.during(`Opening ${name}…`, ask());
+    const opened = await this.status.during(`Opening ${name}…`, this.api.ensureSession().then(ask));
     this.isOpening = false;
     if (opened) await this.onopened(opened);
   }
