@@ -86,7 +86,7 @@ def run_text(
         predictor.set_image(video.image(0))
         salient = most_salient(predictor)
         for i in some_objects(phrases, objects, video.name):
-            values = ask_by_text(predictor, phrases[i], masks[i])
+            values = ask_by_text(predictor, phrases[i], words[i].full, masks[i])
             values["most salient"] = region(salient, masks[i])
             about = {"video": video.name, "object": i, "phrase": phrases[i]}
             unseen = words[i].held_out

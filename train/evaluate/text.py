@@ -41,8 +41,13 @@ class TextOptions:
             raise ValueError(f"threshold is a score, 0 to 1, got {self.threshold}")
 
 
-def ask_by_text(predictor: ImagePredictor, phrase: str, mask: Mask) -> dict[str, float]:
+def ask_by_text(
+    predictor: ImagePredictor, phrase: str, longer: str, mask: Mask
+) -> dict[str, float]:
     """IoU of an object of the picture that is set, by the kind of prompt; and the text's score.
+
+    Args:
+      longer: a phrase that says all there is to be said.
 
     After the text, the user clicks in the middle of the largest error, and gives back the mask.
     "repaired" is there for failures only.
@@ -55,6 +60,7 @@ def ask_by_text(predictor: ImagePredictor, phrase: str, mask: Mask) -> dict[str,
     clicked, _, low = _best(predictor, point_coords=point[None], point_labels=label[None])
     values = {
         "text": text,
+        "longest text": region(_best(predictor, text=longer)[0], mask),
         "text, then a click": region(helped, mask),
         "1 click": region(clicked, mask),
         "score": score,

@@ -46,16 +46,17 @@ class Rule:
 def test_a_text_is_followed_by_a_click_on_its_error() -> None:
     rule, mask = Rule(), np.zeros((10, 20), bool)
     mask[:, 4:] = True  # 160 pixels
-    values = ask_by_text(rule, "a thing", mask)  # type: ignore[arg-type]
+    values = ask_by_text(rule, "a thing", "a large thing", mask)  # type: ignore[arg-type]
     assert values["text"] == 60 / 200 and values["score"] == 0.7
     assert values["text, then a click"] == 160 / 200 and values["repaired"] == 1
     assert values["1 click"] == 16 / 164
-    text, both, click = rule.calls
+    text, longest, both, click = rule.calls
+    assert longest["text"] == "a large thing" and values["longest text"] == values["text"]
     assert text["text"] == both["text"] == "a thing" and "text" not in click
     assert text["points"] is None and text["multimask_output"] and not both["multimask_output"]
     assert both["labels"].tolist() == [1] and both["points"][0][0] >= 10  # in what was missed
     assert (both["mask_input"] == 1).all()  # the logits of the answer that was taken
-    found = ask_by_text(Rule(), "a thing", np.arange(20)[None].repeat(10, 0) < 10)  # type: ignore
+    found = ask_by_text(Rule(), "thing", "thing", np.arange(20)[None].repeat(10, 0) < 10)  # type: ignore
     assert found["text"] == 1 and "repaired" not in found
 
 
@@ -103,7 +104,7 @@ def test_results_name_every_phrase(model: Any) -> None:
     scores = results.scores
     assert scores["masks for phrases of what is not there"] == 1  # none scores below 0
     assert scores["answers to phrases of what is there"] == 1
-    kinds = ("text", "text, then a click", "1 click", "most salient")
+    kinds = ("text", "longest text", "text, then a click", "1 click", "most salient")
     assert {f"mIoU, {kind}" for kind in kinds} <= scores.keys()
     assert all(0 <= value <= 1 for value in scores.values())
     never = protocols.run_text(model, videos, TextOptions(threshold=1.0), objects=1)
