@@ -28,7 +28,7 @@ BIN := .venv/bin
 DEMO_IMAGE := docs/media/chelsea.jpg
 DEMO_PROMPTS := --box 150,92,200,140 --box 300,110,340,155 --box 225,225,290,275
 DEMO_CLIP := docs/media/clip.mp4
-DEMO_OBJECT := --box 0:130,120,214,202
+DEMO_OBJECT := --box 0:105,27,199,100
 
 .PHONY: help
 help: ## this list

@@ -15,7 +15,7 @@ from sam_jax.io.overlay import overlay
 from sam_jax.io.videos import Video, open_video
 
 MEDIA = Path(__file__).resolve().parent / "media"
-DOG = [130, 120, 214, 202]  # XYXY on the first frame of the clip
+THING = [105, 27, 199, 100]  # XYXY on the first frame of the clip
 
 
 def candidates(model: sam_jax.Model, picture: np.ndarray) -> None:
@@ -30,12 +30,12 @@ def candidates(model: sam_jax.Model, picture: np.ndarray) -> None:
 def tracked(model: sam_jax.Model, video: Video) -> None:
     """A box on the first frame, and where the thing goes: a clip, and its timeline."""
     stream = sam_jax.Stream(model, max_objects=2)
-    stream.add(1, box=DOG)
+    stream.add(1, box=THING)
     stream.add(2, points=[[130, 60]], labels=[1], frame=6)
     frames, seen = [], []
     for number, frame in enumerate(video):
         found = instances.from_tracked(stream.step(frame), size=frame.shape[:2])
-        drawn = overlay(frame, found.masks[:1], boxes=[] if number else DOG)
+        drawn = overlay(frame, found.masks[:1], boxes=[] if number else THING)
         frames.append(Image.fromarray(drawn))
         seen.append(found.scores_by_id())
     milliseconds = round(1000 / (video.fps or 25))

@@ -1,7 +1,7 @@
 """Track one thing in a camera, or in a video as if it were one, for as long as it runs.
 
     python examples/camera_loop.py 0 --box 200,100,440,380 --model sam2.1-hiera-tiny
-    python examples/camera_loop.py docs/media/clip.mp4 --box 130,120,214,202 --write out.mp4
+    python examples/camera_loop.py docs/media/clip.mp4 --box 105,27,199,100 --write out.mp4
 
 Ctrl-C ends it. Memory does not grow, and the device works on a frame while the one before is drawn.
 """

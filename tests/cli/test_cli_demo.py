@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 
+import sam_jax
 from sam_jax.cli import main
 
 
@@ -36,13 +37,20 @@ def test_help_explains_and_has_examples(capsys):
         (["--idle-minutes", "-1"], "--idle-minutes -1.0 must be above 0"),
         (["--host", "192.0.2.1", "--port", "0"], "cannot listen on --host 192.0.2.1"),
         (["--model", "nothing", "--port", "0"], "nothing"),
-        (["--text-encoder", "clip", "--port", "0"], "takes no text; leave the option out"),
+        (["--text-encoder", "clip", "--port", "0"], "brings its own along"),
     ],
 )
 def test_what_cannot_work_is_refused_before_it_listens(args, told, capsys):
     assert main(["demo", *args]) == 2
     captured = capsys.readouterr()
     assert told in captured.err and "open http" not in captured.out
+
+
+def test_a_model_without_text_needs_no_encoder(small_tracker, tmp_path, capsys):
+    sam_jax.save(small_tracker(), tmp_path / "small.safetensors")
+    model = ["--model", str(tmp_path / "small.safetensors")]
+    assert main(["demo", "--text-encoder", "clip", "--port", "0", *model]) == 2
+    assert "takes no text; leave the option out" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):

@@ -140,7 +140,7 @@ def test_coco_and_overlay(tab, server):
         ({"box": [5.0, 5.0, 5.0, 9.0]}, "empty or inverted"),
         ({"clicks": [CLICK] * 29}, "clicks"),
         ({"clicks": [CLICK | {"label": 2}]}, "label"),
-        ({"text": "a cup"}, "no text"),
+        ({"text": "a cup"}, "has 'a', which is none of the"),
         ({"mask": {"size": [9, 9], "counts": [81]}}, "the picture shown is [768, 768]"),
         ({"mask": {"size": [768, 768], "counts": [768 * 768]}}, "paint where"),
         ({"mask": {"size": [768, 768], "counts": [5]}}, "runs add up to 5"),

@@ -43,10 +43,10 @@ def place(page, x: float, y: float) -> tuple[float, float]:
 
 def draw_box(page) -> None:
     """Around the thing that `make demo` follows; waits for the answer."""
-    page.mouse.move(*place(page, 130, 120))
+    page.mouse.move(*place(page, 105, 27))
     page.mouse.down()
-    page.mouse.move(*place(page, 160, 160))
-    page.mouse.move(*place(page, 214, 202))
+    page.mouse.move(*place(page, 150, 60))
+    page.mouse.move(*place(page, 199, 100))
     page.mouse.up()
     status(page, "score")
 

@@ -25,7 +25,7 @@ from sam_jax.io.videos import open_video
 from sam_jax.ops import rle
 
 FRAMES = 4
-BOX = [130, 120, 214, 202]
+BOX = [105, 27, 199, 100]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from sam_jax.types import Model
 
 LOOK: dict[str, Any] = {
     "points_per_side": 8,
-    "pred_iou_thresh": 0.6,
+    "pred_iou_thresh": 0.77,
     "stability_score_thresh": 0.7,
     "max_candidates": 64,
 }
