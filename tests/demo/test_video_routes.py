@@ -139,7 +139,7 @@ def test_frames_are_those_of_the_video(tab: Tab, few: Path) -> None:
 def test_prompt_and_track_and_correct(tab: Tab) -> None:
     answer = tab.post("prompt", {"frame": 0, "object": 1, "box": BOX}).json()
     assert answer["version"] == answer["found"]["version"] == 1
-    assert mask_of(answer["found"])[120:202, 130:214].sum() > 1000
+    assert mask_of(answer["found"])[27:100, 105:199].sum() > 1000
     *steps, last = tab.track({"frame": 0, "direction": "forward"})
     assert last == {"ended": "finished"}
     assert [(step["frame"], step["done"], step["total"]) for step in steps] == [

@@ -50,7 +50,7 @@ def test_a_text_is_followed_by_a_click_on_its_error() -> None:
     assert values["text"] == 60 / 200 and values["score"] == 0.7
     assert values["text, then a click"] == 160 / 200 and values["repaired"] == 1
     assert values["1 click"] == 16 / 164
-    text, longest, both, click = rule.calls
+    text, both, click, longest = rule.calls
     assert longest["text"] == "a large thing" and values["longest text"] == values["text"]
     assert text["text"] == both["text"] == "a thing" and "text" not in click
     assert text["points"] is None and text["multimask_output"] and not both["multimask_output"]
