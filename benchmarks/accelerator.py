@@ -22,7 +22,7 @@ from sam_jax.types import Model
 
 HEADER = ("model", "what", "a second", "ms each")
 _MODELS = tuple(f"sam2.1-hiera-{size}" for size in ("tiny", "small", "base-plus", "large"))
-_PASSES = 3  # of which the first ones warm up
+_PASSES = 3  # of which the first compiles
 
 
 def rows(
@@ -68,7 +68,7 @@ def track_seconds(model: Model, video: Path, objects: int) -> float:
         *_, last = tracked(model, squares, size, objects)
         assert last[0].iou > -1  # waits for the last frame
 
-    return _last(once) / len(squares)
+    return _seconds(once) / len(squares)
 
 
 def tracked(
@@ -88,16 +88,16 @@ def encode_seconds(model: Model, batch: int) -> float:
     side = model.config.image_size
     pictures = jnp.zeros((batch, side, side, 3))
     encode = jax.jit(image.encode_image)
-    return _last(lambda: jax.block_until_ready(encode(model, pictures))) / batch
+    return _seconds(lambda: jax.block_until_ready(encode(model, pictures))) / batch
 
 
 def everything_seconds(model: Model, photo: Path) -> float:
     """For a picture, with the official limits, which no mask of random weights passes."""
     generator, picture = sam_jax.AutomaticMaskGenerator(model), read_image(photo)
-    return _last(lambda: generator.generate(picture))
+    return _seconds(lambda: generator.generate(picture))
 
 
-def _last(run: Callable[[], object]) -> float:
+def _seconds(run: Callable[[], object]) -> float:
     seconds = []
     for _ in range(_PASSES):
         started = time.perf_counter()

@@ -26,10 +26,10 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from benchmarks.table import conditions, show
 from benchmarks.train_case import SHAPES
-from benchmarks.worker import Case, Worker, allocator
+from benchmarks.worker import Case, Worker
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HEADER = [
@@ -148,7 +148,6 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with the peer
     import jax
 
-    device = jax.devices()[0].device_kind
     with_peer = jax.default_backend() == "cpu" or _peer_has_cuda(options.peer)
     rows = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
@@ -167,18 +166,10 @@ def main() -> None:
                 rows.append(measure(case, options, with_peer, progress).cells())
                 progress.console.print(" | ".join(rows[-1]), soft_wrap=True)
     note = (
-        f"{device}, Python {sys.version.split()[0]}, jax {jax.__version__}, {options.threads} "
-        f"threads, {'tcmalloc' if allocator() else 'default malloc'} on both sides, median of "
-        f"{options.steps} steps; the loader has {options.loader_workers} process."
+        f"{conditions(options.threads)}, median of {options.steps} steps; the loader has "
+        f"{options.loader_workers} process."
     )
-    table = Table(*_HEADER, caption=note)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=max(console.width, 200)).print(table)
-    if options.markdown:
-        lines = [_HEADER, ["---"] * len(_HEADER), *rows]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        options.markdown.write_text(f"{note}\n\n{text}\n")
+    show(_HEADER, rows, note, options.markdown)
 
 
 if __name__ == "__main__":

@@ -93,15 +93,12 @@ def to_coco(pictures: Mapping[str, Instances]) -> dict[str, Any]:
         size = {"height": height, "width": width}
         images.append({"id": image_id, "file_name": file_name, **size})
         for index, (mask, name) in enumerate(zip(found.masks, _names(found), strict=True)):
-            code = rle.encode(mask)
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
                 "category_id": numbers[name],
-                "segmentation": code,
-                "area": rle.area(code),
-                "bbox": list(rle.bounding_box(code)),
                 "iscrowd": 0,
+                **rle.coco_fields(rle.encode(mask)),
             }
             if found.scores is not None:
                 annotation["score"] = round(float(found.scores[index]), 6)

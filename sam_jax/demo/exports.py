@@ -4,25 +4,23 @@ The page keeps the objects, as prompts; here their masks are made again at the p
 """
 
 import asyncio
-import re
 import secrets
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import Field
-from starlette.background import BackgroundTask
 
 from sam_jax.demo.bodies import MOST_OBJECTS, Body, Channel, Prompt
 from sam_jax.demo.current import CurrentDemo, CurrentSession
 from sam_jax.demo.pictures import Picture, ask, opened
 from sam_jax.demo.refusal import Refusal
+from sam_jax.demo.sending import download, file_name
 from sam_jax.demo.sessions import Session
 from sam_jax.io.masks import mask_entry, write_coco, write_png
 from sam_jax.io.overlay import overlay
@@ -68,11 +66,7 @@ async def export(body: Export, session: CurrentSession, demo: CurrentDemo) -> Fi
     demo.sessions.make_room(session, disk=3 * picture.size[0] * picture.size[1])
     async with demo.decoding:
         path, name = await asyncio.to_thread(_write, session, picture, body, entries)
-    return FileResponse(
-        path,
-        headers={"content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"},
-        background=BackgroundTask(path.unlink, missing_ok=True),
-    )
+    return download(path, name)
 
 
 def _entry(picture: Picture, item: Wanted) -> dict[str, Any]:
@@ -92,7 +86,7 @@ def _write(
     session: Session, picture: Picture, body: Export, entries: list[dict[str, Any]]
 ) -> tuple[Path, str]:
     """The file and what it is to be called."""
-    stem = _file_name(Path(picture.name).stem) or "picture"
+    stem = file_name(Path(picture.name).stem, "picture")
     folder, names = session.folder, [item.name or "object" for item in body.objects]
     if body.kind == "coco":
         path = folder / f"{secrets.token_hex(16)}.json"
@@ -105,11 +99,11 @@ def _write(
     if len(entries) == 1:
         path = folder / f"{secrets.token_hex(16)}.png"
         write_png(path, rle.decode(entries[0]["segmentation"]))
-        return path, f"{stem}_{_file_name(names[0]) or 'object'}.png"
+        return path, f"{stem}_{file_name(names[0], 'object')}.png"
     path = folder / f"{secrets.token_hex(16)}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for number, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
-            with archive.open(f"{number:03d}_{_file_name(name) or 'object'}.png", "w") as file:
+            with archive.open(f"{number:03d}_{file_name(name, 'object')}.png", "w") as file:
                 mask = rle.decode(entry["segmentation"])
                 Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(file, "PNG")
     return path, f"{stem}_masks.zip"
@@ -137,8 +131,3 @@ def _write_overlay(
         colors=colors,
     )
     Image.fromarray(drawn).save(path, "PNG", compress_level=1)
-
-
-def _file_name(text: str) -> str:
-    """Letters, digits, - and _ of what people typed."""
-    return re.sub(r"[^\w-]+", "_", text).strip("_")[:60]

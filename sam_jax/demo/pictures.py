@@ -1,7 +1,6 @@
 """The picture tab: open a picture, encode it once, answer prompts on it."""
 
 import asyncio
-import io
 import secrets
 import time
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from PIL import Image
 from pydantic import Field
 
 from sam_jax.demo.bodies import Body, Prompt
@@ -18,6 +16,7 @@ from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo
 from sam_jax.demo.features import Features
 from sam_jax.demo.masks import display_size, runs
 from sam_jax.demo.refusal import Refusal
+from sam_jax.demo.sending import jpeg
 from sam_jax.demo.sessions import Session
 from sam_jax.demo.uploads import receive, shown_name
 from sam_jax.io.images import read_image
@@ -154,17 +153,8 @@ async def shown(key: str, session: CurrentSession, demo: CurrentDemo) -> Respons
     """The picture as the page draws it: a JPEG, at most 2048 pixels on the longer side."""
     picture = opened(session, key)
     async with demo.decoding:
-        return Response(await asyncio.to_thread(_jpeg, picture), media_type="image/jpeg")
-
-
-def _jpeg(picture: Picture) -> bytes:
-    height, width = display_size(*picture.size, _SHOWN)
-    image = Image.fromarray(picture.read())
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=92)
-    return file.getvalue()
+        data = await asyncio.to_thread(lambda: jpeg(picture.read(), _SHOWN))
+    return Response(data, media_type="image/jpeg")
 
 
 class Predict(Prompt):

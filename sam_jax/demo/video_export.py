@@ -79,9 +79,7 @@ def write_coco(work: TrackedVideo, path: Path, names: Mapping[int, str]) -> None
                     "category_id": number,
                     "track_id": number,
                     "iscrowd": 0,
-                    "segmentation": found.code,
-                    "area": rle.area(found.code),
-                    "bbox": list(rle.bounding_box(found.code)),
+                    **rle.coco_fields(found.code),
                     "predicted_iou": round(found.iou, 6),
                     "object_score": round(float(score), 6),
                 }

@@ -1,25 +1,21 @@
 """Routes of the page's video tab: open, frames, prompts, tracking, files."""
 
 import asyncio
-import io
-import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, Response
-from PIL import Image
 from pydantic import ValidationError
-from starlette.background import BackgroundTask
 
 from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo, accept
-from sam_jax.demo.masks import display_size, runs, shrunk
+from sam_jax.demo.masks import SHOWN_MASK, display_size, runs, shrunk
 from sam_jax.demo.pictures import SampleIndex
 from sam_jax.demo.refusal import Refusal
+from sam_jax.demo.sending import download, file_name, jpeg
 from sam_jax.demo.sessions import Session
 from sam_jax.demo.uploads import receive, shown_name
 from sam_jax.demo.video import Step, TrackedVideo
@@ -32,7 +28,6 @@ from sam_jax.ops import rle
 
 router = APIRouter()
 
-_JPEG_QUALITY = 88
 _ENDINGS: dict[ExportKind, str] = {
     "overlay": "_overlay.mp4",
     "masks": "_masks.zip",
@@ -93,17 +88,8 @@ async def frame(number: int, session: CurrentSession, demo: CurrentDemo) -> Resp
     if not 0 <= number < work.num_frames:
         raise Refusal(404, f"there is no frame {number}: the video has {work.num_frames}")
     async with demo.decoding:
-        return Response(await asyncio.to_thread(_jpeg, work, number), media_type="image/jpeg")
-
-
-def _jpeg(work: TrackedVideo, number: int) -> bytes:
-    height, width = display_size(*work.size)
-    picture = Image.fromarray(work.video[number])
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=_JPEG_QUALITY)
-    return data.getvalue()
+        data = await asyncio.to_thread(lambda: jpeg(work.video[number], SHOWN_MASK))
+    return Response(data, media_type="image/jpeg")
 
 
 @router.post("/api/video/prompt")
@@ -216,13 +202,7 @@ async def export(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return FileResponse(
-        path,
-        headers={
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(_stem(video) + ending)}"
-        },
-        background=BackgroundTask(path.unlink, missing_ok=True),
-    )
+    return download(path, file_name(Path(video.name).stem, "video") + ending)
 
 
 async def _export(
@@ -246,11 +226,6 @@ async def _export(
 async def _in_turn(demo: Demo, function: Callable[..., None], *arguments: Any) -> None:
     async with demo.writing:
         await asyncio.to_thread(function, *arguments)
-
-
-def _stem(video: OpenVideo) -> str:
-    """Letters, digits, - and _ of what the user calls the video."""
-    return re.sub(r"[^\w-]+", "_", Path(video.name).stem).strip("_")[:60] or "video"
 
 
 def _write(video: OpenVideo, body: Export, path: Path) -> None:

@@ -47,13 +47,7 @@ def write_rle(
 
 def mask_entry(mask: Bool[np.ndarray, "h w"], iou: float | np.floating) -> dict[str, Any]:
     """segmentation, area, bbox and predicted_iou, as `write_rle` has them."""
-    code = rle.encode(mask)
-    return {
-        "segmentation": code,
-        "area": rle.area(code),
-        "bbox": list(rle.bounding_box(code)),
-        "predicted_iou": round(float(iou), 6),
-    }
+    return rle.coco_fields(rle.encode(mask)) | {"predicted_iou": round(float(iou), 6)}
 
 
 def record_entry(record: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,11 @@ def bounding_box(rle: Rle) -> tuple[int, int, int, int]:
     return left, top, right - left + 1, bottom - top + 1
 
 
+def coco_fields(rle: Rle) -> dict[str, Any]:
+    """What COCO says of a mask: segmentation, area, and bbox as x, y, width, height."""
+    return {"segmentation": rle, "area": area(rle), "bbox": list(bounding_box(rle))}
+
+
 def _checked(rle: Rle) -> tuple[np.ndarray, int, int]:
     if not {"size", "counts"} <= rle.keys():
         raise ValueError(f"an RLE is an object with size and counts, got {str(rle)[:80]}")

@@ -28,6 +28,11 @@ class Job:
         self.prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def model_file(small_tracker: Callable[..., Any], tmp_path_factory: Any) -> Path:
     file = tmp_path_factory.mktemp("model") / "small.safetensors"

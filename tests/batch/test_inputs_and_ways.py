@@ -26,11 +26,6 @@ from train.config import Source
 REPO = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
 def job(make_job: Callable[..., Any], tmp_path: Path) -> Any:
     return make_job(tmp_path, pictures=3, lengths=(3,))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -86,6 +87,22 @@ def demo_model() -> Any:
     import sam_jax
 
     return sam_jax.load("sam2.1-hiera-nano")
+
+
+@pytest.fixture(scope="session")
+def beginning(docs_media: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """`beginning(count)`: the first frames of the bundled clip, as mp4."""
+    from sam_jax.io.video_writer import VideoWriter
+    from sam_jax.io.videos import open_video
+
+    def write(count: int) -> Path:
+        path = tmp_path_factory.mktemp("clip") / "few.mp4"
+        with open_video(docs_media / "clip.mp4") as clip, VideoWriter(path, 12) as writer:
+            for pixels in clip.frames(stop=count):
+                writer.write(pixels)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

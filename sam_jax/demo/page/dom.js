@@ -11,6 +11,18 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
+/** Files dropped on an element: onfile(file) with the first, onother() for what is none. */
+export function takeDrops(target, onfile, onother) {
+  target.addEventListener("dragover", () => target.classList.add("over"));
+  target.addEventListener("dragleave", () => target.classList.remove("over"));
+  target.addEventListener("drop", (event) => {
+    target.classList.remove("over");
+    const [file] = event.dataTransfer.files;
+    if (file) onfile(file);
+    else onother();
+  });
+}
+
 /** A titled box of the side. */
 export function panel(title, ...children) {
   return element("div", { className: "panel stack" }, element("h2", { textContent: title }), ...children);

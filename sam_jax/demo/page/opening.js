@@ -1,6 +1,6 @@
 // Opening a picture: dropped, chosen, pasted, or a sample.
 
-import { element } from "./dom.js";
+import { element, takeDrops } from "./dom.js";
 
 export class Opening {
   constructor(tab, stage, objects) {
@@ -22,21 +22,11 @@ export class Opening {
       ...samples.filter((one) => one.kind === "picture").map((one) =>
         element("button", { textContent: one.name, onclick: () => this.sample(one.index) })),
     );
-    this.#takeDrops(stage.element);
+    takeDrops(stage.element, (file) => this.file(file), () =>
+      tab.status.error("Drop a picture file here; links and text are not taken."));
     addEventListener("paste", (event) => {
       const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
       if (file && !document.getElementById("picture").hidden) this.file(file);
-    });
-  }
-
-  #takeDrops(target) {
-    target.addEventListener("dragover", () => target.classList.add("over"));
-    target.addEventListener("dragleave", () => target.classList.remove("over"));
-    target.addEventListener("drop", (event) => {
-      target.classList.remove("over");
-      const [file] = event.dataTransfer.files;
-      if (file) this.file(file);
-      else this.tab.status.error("Drop a picture file here; links and text are not taken.");
     });
   }
 

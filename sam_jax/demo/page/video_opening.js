@@ -1,6 +1,6 @@
 // Opening a video: dropped, chosen, or a sample.
 
-import { element } from "./dom.js";
+import { element, takeDrops } from "./dom.js";
 
 const MB = 2 ** 20;
 const part = (name) => document.getElementById(`video-${name}`);
@@ -22,7 +22,8 @@ export class Opening {
       if (target.files.length) this.file(target.files[0]);
       target.value = "";
     };
-    this.#takeDrops(part("stage"));
+    takeDrops(part("stage"), (file) => this.file(file), () =>
+      status.error("Drop a video file here; links and text are not taken."));
   }
 
   choose() {
@@ -48,16 +49,5 @@ export class Opening {
     const opened = await this.status.during(`Opening ${name}…`, this.api.ensureSession().then(ask));
     this.isOpening = false;
     if (opened) await this.onopened(opened);
-  }
-
-  #takeDrops(target) {
-    target.addEventListener("dragover", () => target.classList.add("over"));
-    target.addEventListener("dragleave", () => target.classList.remove("over"));
-    target.addEventListener("drop", (event) => {
-      target.classList.remove("over");
-      const [file] = event.dataTransfer.files;
-      if (file) this.file(file);
-      else this.status.error("Drop a video file here; links and text are not taken.");
-    });
   }
 }

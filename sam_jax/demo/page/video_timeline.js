@@ -46,7 +46,7 @@ export class Timeline {
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
     const style = getComputedStyle(canvas);
-    const [ink, line, paper] = ["--ink", "--line", "--raised"].map((name) => style.getPropertyValue(name));
+    const { color: ink, borderTopColor: line, backgroundColor: paper } = style;
     rows.forEach((row, i) => this.#row(pen, row, GAP + i * (ROW + GAP), { ink, line, paper }));
     if (!this.count) return;
     pen.fillStyle = ink;
