@@ -11,6 +11,8 @@ Differences from upstream, all exact:
   exist at once.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from sam_jax.models.layers import LayerNorm, Linear
+from sam_jax.models.layers import LayerNorm, Linear, dot
 from sam_jax.ops.attention import attend
 from sam_jax.ops.position import rope_tables, rotate
 from sam_jax.types import MemoryTokens
@@ -50,28 +52,35 @@ class RopeAttention(nn.Module):
         self, x: Float[Array, "n t d"], memory: MemoryTokens, tables: Tables
     ) -> Float[Array, "n t d"]:
         q = rotate(self.q_proj(x), *tables) * jnp.asarray(self.dim**-0.5, x.dtype)
-        keys = rotate(self.k_proj(memory.maps + memory.maps_pe), *tables)  # [n k t d]
-        pointer_keys = self.k_proj(memory.pointers + memory.pointers_pe)
-        out = _read(q, keys, pointer_keys, memory)
+        # Not the module itself, which must not be called inside a scan.
+        kernel, bias = self.k_proj.matrix, self.k_proj.bias.astype(x.dtype)
+        out = _read(q, lambda tokens: dot(tokens, kernel) + bias, memory, tables)
         return self.out_proj(self.v_proj(out))
 
 
 def _read(
     q: Float[Array, "n t d"],
-    keys: Float[Array, "n k t d"],
-    pointer_keys: Float[Array, "n s d"],
+    key: Callable[[Float[Array, "*s e"]], Float[Array, "*s d"]],
     memory: MemoryTokens,
+    tables: Tables,
 ) -> Float[Array, "n t e"]:
     """Average of the memory's values, weighted by softmax(q keys^T).
 
-    Scores are kept as [keys, queries]: the softmax then runs along the rows of memory.
+    Scores are kept as [keys, queries]: the softmax then runs along the rows of memory. Keys are
+    made where they are read: those of all slots and layers would be the largest thing in memory,
+    and those of empty slots are not needed.
+
+    Args:
+      key: from a token and its position to its key, not yet turned.
     """
-    n, _, t, d = keys.shape
+    n, t, _ = q.shape
+    slots, width = memory.maps.shape[1], memory.maps.shape[-1]
     chunk = min(t, _CHUNK)
     while t % chunk:
         chunk -= 1
     dtype = q.dtype
     q = jax.lax.optimization_barrier(q.swapaxes(1, 2))  # [n d t]
+    turns = tuple(jnp.asarray(table).reshape(t // chunk, chunk, -1) for table in tables)
 
     def with_ones(values: Array) -> Array:  # a row of ones makes the product return the sums, too
         return jnp.concatenate([values, jnp.ones_like(values[..., :1])], -1).swapaxes(-1, -2)
@@ -83,28 +92,32 @@ def _read(
             scores = jnp.where(valid[..., None], scores, -jnp.inf)
         new_peak = jnp.maximum(peak, scores.max(1, keepdims=True))
         weights = jnp.exp(scores - new_peak).astype(dtype)
-        read = jnp.matmul(values, weights, preferred_element_type=jnp.float32)
+        read = jnp.matmul(with_ones(values), weights, preferred_element_type=jnp.float32)
         return new_peak, total * jnp.exp(peak - new_peak) + read
 
-    def step(carry: tuple, slot: tuple[Array, Array, Array]) -> tuple:
-        keys, values, valid = slot
+    def step(carry: tuple, tokens: tuple[Array, Array, Array, Array]) -> tuple:
+        part, maps, places, valid = tokens
+
+        def look(carry: tuple, valid: Array | None = None) -> tuple:
+            keys = rotate(key(maps + places), *(turn[part] for turn in turns))
+            return update(carry, keys, maps, valid)
+
         if n != 1:
-            return update(carry, keys, values, valid[:, None]), None
-        return jax.lax.cond(
-            valid[0], lambda c: update(c, keys, values, None), lambda c: c, carry
-        ), None
+            return look(carry, valid[:, None]), None
+        return jax.lax.cond(valid[0], look, lambda c: c, carry), None
 
     start = (
         jnp.full((n, 1, t), _NOTHING, jnp.float32),
-        jnp.zeros((n, memory.maps.shape[-1] + 1, t), jnp.float32),
+        jnp.zeros((n, width + 1, t), jnp.float32),
     )
-    carry = update(start, pointer_keys, with_ones(memory.pointers), memory.pointers_valid)
-    chunks = (
-        keys.reshape(n, -1, chunk, d).swapaxes(0, 1),
-        with_ones(memory.maps.reshape(n, -1, chunk, memory.maps.shape[-1])).swapaxes(0, 1),
-        jnp.repeat(memory.maps_valid, t // chunk, 1).swapaxes(0, 1),
+    pointer_keys = key(memory.pointers + memory.pointers_pe)
+    carry = update(start, pointer_keys, memory.pointers, memory.pointers_valid)
+    maps, places = (
+        x.reshape(n, -1, chunk, width).swapaxes(0, 1) for x in (memory.maps, memory.maps_pe)
     )
-    (_, total), _ = jax.lax.scan(step, carry, chunks)
+    parts = jnp.tile(jnp.arange(t // chunk), slots)
+    valid = jnp.repeat(memory.maps_valid, t // chunk, 1).swapaxes(0, 1)
+    (_, total), _ = jax.lax.scan(step, carry, (parts, maps, places, valid))
     out = total[:, :-1] / jnp.maximum(total[:, -1:], jnp.finfo(jnp.float32).tiny)
     return out.swapaxes(1, 2).astype(dtype)
 

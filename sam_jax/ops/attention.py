@@ -91,6 +91,8 @@ def _dense_on_map(
     columns: Float[Array, "*z tq w"],
 ) -> Float[Array, "*z tq d"]:
     scores = _matmul(q, k.swapaxes(-2, -1))
+    # In float32 like the scores: rounding their sum takes a quarter of the time in bfloat16.
+    rows, columns = rows.astype(jnp.float32), columns.astype(jnp.float32)
     bias = rows[..., :, None] + columns[..., None, :]  # [*z tq h w]
     return _read(scores + bias.reshape(scores.shape), v)
 

@@ -75,7 +75,9 @@ def rope_tables(
 
 
 def rotate(
-    x: Float[Array, "*b t d"], cos: Float[np.ndarray, "t f"], sin: Float[np.ndarray, "t f"]
+    x: Float[Array, "*b t d"],
+    cos: Float[Array | np.ndarray, "t f"],
+    sin: Float[Array | np.ndarray, "t f"],
 ) -> Float[Array, "*b t d"]:
     """Turn neighbouring channel pairs by the table's angles. Upstream: apply_rotary_enc."""
     pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
