@@ -4,9 +4,11 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from sam_jax.demo.search import first_step
 from sam_jax.demo.video_warm import tracking_steps
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.text import TextEncoder
@@ -53,7 +55,8 @@ class Warmth:
             raise
         self.doing = "ready"
         self.is_ready = True
-        for step in tracking_steps(model):  # the video tab does not keep the page waiting
+        # The video tab and Everything do not keep the page waiting.
+        for step in (*tracking_steps(model), partial(first_step, model)):
             if stop.is_set():
                 return
             step()
