@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from jaxtyping import Float
 from pydantic import Field
 
 from sam_jax.demo.bodies import Body, Prompt
@@ -188,11 +189,7 @@ def ask(
       bool [m h w], predicted IoU [m].
     """
     predictor = picture.predictor()
-    config = predictor.model.config
-    logits = None
-    if prompt.mask is not None:
-        mask = prompt.mask.mask(picture.shown)
-        logits = mask_logits(mask, config.mask_size, keep_aspect=config.keep_aspect)[None]
+    logits = _mask_before(predictor, picture, prompt)
     found, ious, _ = predictor.predict(
         **prompt.arguments(),
         mask_input=logits,
@@ -200,3 +197,19 @@ def ask(
         return_logits=True,
     )
     return found > predictor.mask_threshold, ious
+
+
+def _mask_before(
+    predictor: ImagePredictor, picture: Picture, prompt: Prompt
+) -> Float[np.ndarray, "1 hm wm"] | None:
+    """The logits that a prompt begins with: of its mask, or of the answer that it refines."""
+    config = predictor.model.config
+    if prompt.mask is not None:
+        mask = prompt.mask.mask(picture.shown)
+        return mask_logits(mask, config.mask_size, keep_aspect=config.keep_aspect)[None]
+    if prompt.start is None:
+        return None
+    # Asked again: as nothing is kept of it, undo, a reload and files give the same mask.
+    small = (config.mask_size, config.mask_size)
+    _, _, low = predictor.predict(**prompt.start.arguments(), output_size=small)
+    return low[prompt.start.candidate][None]

@@ -121,6 +121,34 @@ def test_candidates_exclusion_box_undo(opened, asking, until):
     assert page.locator(".objects li").count() == 1
 
 
+def test_clicks_refine_the_chosen_candidate(opened, asking):
+    page, asked = opened(), []
+    page.on(
+        "request",
+        lambda request: request.url.endswith("predict") and asked.append(request.post_data_json),
+    )
+    with asking(page), page.expect_response("**/predict") as answered:
+        page.mouse.click(*place(page, 0.6, 0.4))
+    page.keyboard.press("c")
+    second_best = answered.value.json()["candidates"][1]["candidate"]
+    for x in (0.62, 0.64):
+        with asking(page):
+            page.mouse.click(*place(page, x, 0.4))
+    first, second, third = asked
+    assert first["start"] is None and first["multimask"] and len(third["clicks"]) == 3
+    assert second["start"]["clicks"] == first["clicks"]
+    assert second["start"]["candidate"] == second_best
+    assert third["start"] == second["start"]
+    x0, y0 = place(page, 0.5, 0.3)
+    x1, y1 = place(page, 0.7, 0.5)
+    with asking(page):
+        page.mouse.move(x0, y0)
+        page.mouse.down()
+        page.mouse.move(x1, y1)
+        page.mouse.up()
+    assert asked[-1]["box"] and asked[-1]["start"] is None  # a box says anew what is meant
+
+
 def test_files_to_take_home(opened, asking):
     page = opened()
     page.get_by_role("button", name="PNG", exact=True).click()

@@ -26,6 +26,7 @@ from sam_jax.ops import rle
 
 REPO = Path(__file__).resolve().parents[2]
 CLICK = {"x": 90.0, "y": 300.0, "label": 1}
+TINY = {"size": [9, 9], "counts": [0, 81]}
 
 
 @pytest.fixture
@@ -72,6 +73,25 @@ def test_candidates_are_the_predictors_best_first(tab, predictor):
     for one in found:
         assert one["iou"] == pytest.approx(ious[one["candidate"]], abs=1e-3)
         assert np.mean(rle.decode(one["mask"]) != masks[one["candidate"]]) < 1e-3
+
+
+@pytest.mark.parametrize("candidate", [0, 2])
+def test_the_chosen_candidate_is_refined(tab, predictor, candidate):
+    picture = open_sample(tab)
+    clicks = [CLICK, {"x": 300.0, "y": 420.0, "label": 0}]
+    start = {"clicks": [CLICK], "candidate": candidate}
+    (found,) = predict(tab, picture, clicks=clicks, start=start).json()["candidates"]
+    _, _, low = predictor.predict([[90, 300]], [1])
+    points, labels = [[90, 300], [300, 420]], [1, 0]
+    before = low[candidate][None]
+    masks, ious, _ = predictor.predict(points, labels, None, before, multimask_output=False)
+    assert found["iou"] == pytest.approx(ious[0], abs=1e-3)
+    assert np.mean(rle.decode(found["mask"]) != masks[0]) < 1e-4
+    plain, _, _ = predictor.predict(points, labels, multimask_output=False)
+    assert np.mean(plain[0] != masks[0]) > 5e-4
+    saved = export(tab, picture, "png", wanted(prompt={"clicks": clicks, "start": start}))
+    pixels = np.asarray(Image.open(io.BytesIO(saved.content)))
+    assert np.mean((pixels > 0) != masks[0]) < 1e-4
 
 
 def test_box_exclusion_and_mask(tab, predictor):
@@ -144,6 +164,9 @@ def test_coco_and_overlay(tab, server):
         ({"box": [5.0, 5.0, 5.0, 9.0]}, "empty or inverted"),
         ({"clicks": [CLICK] * 29}, "clicks"),
         ({"clicks": [CLICK | {"label": 2}]}, "label"),
+        ({"clicks": [CLICK], "start": {"candidate": 0}}, "nothing is prompted"),
+        ({"clicks": [CLICK], "start": {"clicks": [CLICK], "candidate": 3}}, "candidate"),
+        ({"mask": TINY, "start": {"clicks": [CLICK], "candidate": 0}}, "exclude each other"),
         ({"text": "a cup"}, "has 'a', which is none of the"),
         ({"mask": {"size": [9, 9], "counts": [81]}}, "the picture shown is [768, 768]"),
         ({"mask": {"size": [768, 768], "counts": [768 * 768]}}, "paint where"),
@@ -351,6 +374,10 @@ def test_clicking_compiles_nothing(tab, server):
             prompt = {"clicks": [CLICK] * count, "multimask": multimask}
             assert predict(tab, picture, **prompt).status_code == 200
     assert predict(tab, picture, box=[1.0, 1.0, 90.0, 90.0]).status_code == 200
+    start = {"clicks": [CLICK], "candidate": 1}
+    for count in (2, 3, 7):
+        answer = predict(tab, picture, clicks=[CLICK] * count, start=start)
+        assert answer.status_code == 200
     assert _predict._cache_size() == before
 
 

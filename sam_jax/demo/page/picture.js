@@ -5,7 +5,7 @@ import { Objects } from "./objects.js";
 import { drawBox, drawMask, drawPoint } from "./overlay.js";
 import { Opening } from "./opening.js";
 import { Painting } from "./painting.js";
-import { maskOf, Prompting } from "./prompting.js";
+import { maskOf, Prompting, startOf } from "./prompting.js";
 import { candidatesPanel, everythingPanel, exportPanel } from "./results.js";
 import { Stage } from "./stage.js";
 
@@ -21,7 +21,7 @@ const HELP = [
   ["Ctrl Z, Ctrl Y", "undo, redo"],
   ["O", "open a picture"],
 ];
-const EMPTY = { clicks: [], box: null, paint: null, text: null, candidates: null, chosen: 0, found: null, last: null };
+const EMPTY = { clicks: [], box: null, paint: null, text: null, start: null, candidates: null, chosen: 0, found: null, last: null };
 
 export function mount(root, { api, info, status }) {
   const tab = { picture: null, info, api, status };
@@ -100,14 +100,15 @@ export function mount(root, { api, info, status }) {
   function click(x, y, label, at) {
     const clicks = objects.active?.clicks || [];
     if (clicks.length >= 28) return status.error("28 clicks are as many as one object takes: undo some, or begin a new object (N).");
-    change({ clicks: [...clicks, { x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, label }] }, at);
+    const place = { x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, label };
+    change({ clicks: [...clicks, place], start: startOf(objects.active) }, at);
   }
 
   /** Prompts of the active object, or of a new one; `at` is when it was asked. */
   function change(fields, at) {
     if (!tab.picture) return;
     prompting.hover(null);
-    const asked = { ...fields, candidates: null, chosen: 0, failed: false };
+    const asked = { start: null, ...fields, candidates: null, chosen: 0, failed: false };
     const active = objects.active;
     prompting.askedAt = at;
     if (active && !active.found) objects.update(active.id, { ...asked, last: maskOf(active) });
