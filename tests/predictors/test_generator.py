@@ -157,9 +157,13 @@ def test_what_is_dropped_is_said(model, photo, records) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*masks passed")
 @pytest.mark.parametrize(
-    "more", [{"crop_n_layers": 1, "box_nms_thresh": 0.4}, {"max_candidates": 7}]
+    ("more", "batches"),
+    [
+        ({"points_per_side": 3, "crop_n_layers": 1, "box_nms_thresh": 0.4}, 10),
+        ({"max_candidates": 7}, 5),
+    ],
 )
-def test_in_steps_the_same_is_found(model, photo, more) -> None:
+def test_in_steps_the_same_is_found(model, photo, more, batches) -> None:
     options = GeneratorOptions(**{**LOOSE, **more}, points_per_batch=8)
     (whole,) = search(model, [photo], options)
     steps, progress = search_in_steps(model, photo, options), []
@@ -169,7 +173,6 @@ def test_in_steps_the_same_is_found(model, photo, more) -> None:
         except StopIteration as end:
             found = end.value
             break
-    batches = 5 * len({candidate.crop for candidate in whole} | {whole[0].crop})
     assert [(one.done, one.total) for one in progress] == [(i + 1, batches) for i in range(batches)]
     assert progress[-1].held > len(whole)  # duplicates of the last crop, and what is dropped
     assert len(found) == len(whole) > 2
