@@ -1,6 +1,6 @@
 // The picture tab: what is shown, what a pointer or a key does, and what its panels hold.
 
-import { element, panel, radios, slider } from "./dom.js";
+import { element, panel } from "./dom.js";
 import { Objects } from "./objects.js";
 import { drawBox, drawMask, drawPoint } from "./overlay.js";
 import { Opening } from "./opening.js";
@@ -8,6 +8,7 @@ import { Painting } from "./painting.js";
 import { maskOf, Prompting, startOf } from "./prompting.js";
 import { candidatesPanel, everythingPanel, exportPanel } from "./results.js";
 import { Stage } from "./stage.js";
+import { pointerTools, wordsPanel } from "./tools.js";
 
 const HELP = [
   ["click", "what is on the object"],
@@ -35,7 +36,12 @@ export function mount(root, { api, info, status }) {
   const list = element("div");
   const objects = new Objects(list, { colors: info.colors, onchange: () => update(), note });
   const prompting = new Prompting(tab, stage, objects);
-  const painting = new Painting(tab, stage, objects, change);
+  const painting = new Painting(stage, status, {
+    place: () => tab.picture,
+    begin: () => (objects.active && !objects.active.found ? objects.active.paint || maskOf(objects.active) : null),
+    color: () => objects.active?.color || objects.colors[0],
+    finish: (paint) => change({ paint, clicks: [], box: null, text: null }, performance.now()),
+  });
   const opening = new Opening(tab, stage, objects);
   Object.assign(tab, { objects, opening });
 
@@ -44,7 +50,7 @@ export function mount(root, { api, info, status }) {
   const fresh = element("button", { textContent: "New", title: "New object (N)", onclick: newObject });
   const nothing = element("p", { className: "quiet" });
   side.append(
-    ...(info.text ? [textPanel()] : []),
+    ...(info.text ? [wordsPanel((text) => change({ text }, performance.now()))] : []),
     candidates.node,
     panel("Objects", nothing, list, element("div", { className: "row" }, fresh)),
     exportPanel(tab),
@@ -54,22 +60,7 @@ export function mount(root, { api, info, status }) {
   update();
 
   function toolbar() {
-    const tool = radios("What the pointer does", [
-      ["on", "+ Add", "Add: clicks are on the object, drags are boxes (A)"],
-      ["off", "− Exclude", "Exclude: clicks are not part of it (X)"],
-      ["brush", "Paint", "Paint a mask (P)"],
-      ["eraser", "Erase", "Erase from the mask (E)"],
-    ], (value) => {
-      stage.tool = value;
-      brush.node.hidden = value === "on" || value === "off";
-      stage.draw();
-    });
-    const brush = slider("Brush", { min: 1, max: 100, step: 1, value: 20, title: "In thousandths of the picture" });
-    brush.node.hidden = true;
-    brush.node.classList.add("brush");
-    brush.input.addEventListener("input", () => setBrush());
-    const setBrush = () => (stage.brush = (brush.value / 1000) * Math.max(...(stage.size || [1000])));
-    const mask = element("button", { textContent: "Mask…", title: "Load a mask from a picture, bright inside", onclick: () => painting.choose() });
+    const tool = pointerTools(stage, painting);
     const undo = element("button", { textContent: "Undo", title: "Ctrl Z", onclick: () => objects.undo() });
     const redo = element("button", { textContent: "Redo", title: "Ctrl Y", onclick: () => objects.redo() });
     const clear = element("button", { textContent: "Clear", title: "Delete all objects", onclick: () => objects.clear() });
@@ -82,19 +73,8 @@ export function mount(root, { api, info, status }) {
     }
     setHover(prompting.isFast);
     const bar = document.getElementById("picture-tools");
-    bar.append(tool.node, brush.node, mask, hover, undo, redo, clear, open);
-    return { tool, undo, redo, clear, mask, bar, setBrush };
-  }
-
-  function textPanel() {
-    const input = element("input", { type: "text", maxLength: 200, placeholder: "such as: a red cup", "aria-label": "What the object is called" });
-    const go = element("button", { textContent: "Find", className: "primary" });
-    const form = element("form", { className: "row" }, input, go);
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      if (input.value.trim()) change({ text: input.value.trim() }, performance.now());
-    };
-    return panel("In words", form);
+    bar.append(...tool.nodes, hover, undo, redo, clear, open);
+    return { tool, undo, redo, clear, bar };
   }
 
   function click(x, y, label, at) {
@@ -137,7 +117,7 @@ export function mount(root, { api, info, status }) {
     tools.redo.disabled = !objects.future.length;
     tools.clear.disabled = !items.length;
     tools.bar.hidden = !tab.picture;
-    tools.setBrush();
+    tools.tool.setBrush();
     candidates.update();
     prompting.refresh();
     stage.draw();
