@@ -18,7 +18,7 @@ import sam_jax
 from sam_jax.config import WordsConfig
 from sam_jax.demo.app import create_app
 from sam_jax.demo.masks import display_size, runs, shrunk
-from sam_jax.demo.search import Search
+from sam_jax.demo.search import Search, first_step
 from sam_jax.demo.settings import SHIPPED
 from sam_jax.demo.warm import Warmth
 from sam_jax.io.images import read_image
@@ -283,6 +283,15 @@ def test_everything_is_the_generators(tab, demo_model):
         assert (mask == rle.decode(one["mask"])).all()
         assert np.mean(mask != rle.decode(record["segmentation"])) < 1e-3
         assert one["iou"] == pytest.approx(record["predicted_iou"], abs=1e-3)
+
+
+def test_the_warm_up_compiles_everything(demo_model):
+    from sam_jax.predictors.search import _find
+
+    first_step(demo_model)
+    before = _find._cache_size()
+    Search(demo_model, lambda: read_image(SHIPPED[0].path), LOOSE).step()
+    assert _find._cache_size() == before
 
 
 def test_everything_refuses(tab):
