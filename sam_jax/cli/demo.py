@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from sam_jax.cli.compilation_cache import enable_compilation_cache
 from sam_jax.cli.demo_args import Demo
 from sam_jax.cli.pictures import check_files
 from sam_jax.cli.text_prompt import check_encoder
-from sam_jax.io.videos import VIDEO_SUFFIXES
 
 _TOKEN_BYTES = 24
 _MOST_MESSAGE = 1 << 20  # bytes of a websocket's message
@@ -41,6 +41,7 @@ def demo(args: Demo) -> int:
         raise ModuleNotFoundError(
             f"the demo needs {error.name}: pip install 'sam_jax[demo]'", name=error.name
         ) from error
+    samples = _samples(args.files)
     with _listening(args.host, args.port) as listener:
         port = listener.getsockname()[1]
         token = None if _is_this_machine(args.host) else secrets.token_urlsafe(_TOKEN_BYTES)
@@ -48,7 +49,7 @@ def demo(args: Demo) -> int:
             enable_compilation_cache()
         say(f"sam-jax: loading {args.model}", error=True)
         model, encoder = _load(args)
-        app = create_app(model, _settings(args, token), encoder)
+        app = create_app(model, _settings(args, samples, token), encoder)
         address = _address(args.host, port, token)
         say(f"sam-jax: open {address} (Ctrl-C stops)")
         if args.browser:
@@ -104,15 +105,23 @@ def _load(args: Demo) -> tuple[Any, Any]:
     return model, load_clip(args.text_encoder).embed_text
 
 
-def _settings(args: Demo, token: str | None) -> Any:
-    from sam_jax.demo.settings import MB, SHIPPED, Sample, Settings
+def _samples(files: Sequence[Path]) -> tuple[Any, ...]:
+    """What the page offers of them.
 
-    own = tuple(
-        Sample(path.name, path.resolve(), "video" if _is_video(path) else "picture")
-        for path in args.files
-    )
+    Raises:
+      ValueError: one is neither a picture nor a video that the page opens.
+    """
+    from sam_jax.demo.kinds import kind_of
+    from sam_jax.demo.settings import Sample
+
+    return tuple(Sample(path.name, path.resolve(), kind_of(path)) for path in files)
+
+
+def _settings(args: Demo, samples: tuple[Any, ...], token: str | None) -> Any:
+    from sam_jax.demo.settings import MB, SHIPPED, Settings
+
     return Settings(
-        samples=own + SHIPPED,
+        samples=samples + SHIPPED,
         token=token,
         hosts=_hosts(args.host),
         max_picture=args.max_upload * MB,
@@ -120,10 +129,6 @@ def _settings(args: Demo, token: str | None) -> Any:
         max_sessions=args.max_sessions,
         idle_seconds=60 * args.idle_minutes,
     )
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -1,8 +1,6 @@
 """The web application: what is there, and in which order it starts and stops."""
 
 import asyncio
-import shutil
-import tempfile
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Response
 from sam_jax.demo import camera, everything, exports, pictures, video_routes
 from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo
 from sam_jax.demo.features import Features
+from sam_jax.demo.folder import private_folder
 from sam_jax.demo.guard import Guard
 from sam_jax.demo.refusal import Refusal, add_handlers
 from sam_jax.demo.sessions import Sessions
@@ -58,37 +57,36 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncGenerator[None]:
-        root = Path(tempfile.mkdtemp(prefix="sam_jax_demo_"))  # 0700
         stop = threading.Event()
-        demo = Demo(
-            model=model,
-            settings=settings,
-            worker=Worker(settings.pending),
-            sessions=Sessions(settings, root),
-            features=Features(model, text_encoder, settings.memory // 2),
-            warmth=Warmth(),
-            decoding=asyncio.Semaphore(2),
-            writing=asyncio.Semaphore(2),
-            text=bool(model.config.text_dim and (text_encoder or own_encoder(model))),
-        )
-        app.state.demo = demo
-        # Daemons, and joined for a while only: compiling a large model cannot be interrupted.
-        warming = threading.Thread(
-            target=demo.warmth.run, args=(model, text_encoder, stop), daemon=True
-        )
-        warming.start()
-        sweeping = asyncio.create_task(_sweep(demo.sessions))
-        try:
-            yield
-        finally:
-            stop.set()
-            sweeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeping
-            demo.sessions.close()
-            await asyncio.to_thread(demo.worker.close, _PATIENCE_SECONDS)
-            await asyncio.to_thread(warming.join, _PATIENCE_SECONDS)
-            shutil.rmtree(root, ignore_errors=True)
+        with private_folder() as root:
+            demo = Demo(
+                model=model,
+                settings=settings,
+                worker=Worker(settings.pending),
+                sessions=Sessions(settings, root),
+                features=Features(model, text_encoder, settings.memory // 2),
+                warmth=Warmth(),
+                decoding=asyncio.Semaphore(2),
+                writing=asyncio.Semaphore(2),
+                text=bool(model.config.text_dim and (text_encoder or own_encoder(model))),
+            )
+            app.state.demo = demo
+            # Daemons, and joined for a while only: compiling a large model cannot be interrupted.
+            warming = threading.Thread(
+                target=demo.warmth.run, args=(model, text_encoder, stop), daemon=True
+            )
+            warming.start()
+            sweeping = asyncio.create_task(_sweep(demo.sessions))
+            try:
+                yield
+            finally:
+                stop.set()
+                sweeping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sweeping
+                demo.sessions.close()
+                await asyncio.to_thread(demo.worker.close, _PATIENCE_SECONDS)
+                await asyncio.to_thread(warming.join, _PATIENCE_SECONDS)
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     for part in ROUTERS:

@@ -55,33 +55,57 @@ class Click(Body):
     label: Literal[0, 1]
 
 
-class Prompt(Body):
-    """What describes one object; `check` says whether it does.
+class Question(Body):
+    """Clicks, a box, words; or some of them.
 
     Attributes:
       box: XYXY in pixels of the picture.
-      multimask: three candidates.
     """
 
     clicks: Annotated[tuple[Click, ...], Field(max_length=MOST_CLICKS, strict=False)] = ()
     box: Annotated[list[Pixels], Field(min_length=4, max_length=4)] | None = None
-    mask: Runs | None = None
     text: Annotated[str, Field(max_length=200)] | None = None
-    multimask: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """Of `ImagePredictor.predict`, but for the mask.
+        """Of `ImagePredictor.predict`.
 
         Raises:
           Refusal: nothing is asked.
         """
         text = (self.text or "").strip() or None
-        if not self.clicks and self.box is None and self.mask is None and text is None:
+        if not self.clicks and self.box is None and text is None:
             raise Refusal(400, "nothing is prompted: click on an object, or draw a box around it")
         return {
             "point_coords": np.array([[c.x, c.y] for c in self.clicks]) if self.clicks else None,
             "point_labels": np.array([c.label for c in self.clicks]) if self.clicks else None,
             "box": None if self.box is None else np.array(self.box),
-            "multimask_output": self.multimask,
             "text": text,
         }
+
+
+class Chosen(Question):
+    """An ambiguous question, and which of its three answers was chosen."""
+
+    candidate: Annotated[int, Field(ge=0, le=2)]
+
+
+class Prompt(Question):
+    """What describes one object.
+
+    Attributes:
+      mask: painted or loaded.
+      start: an answer that is refined, in place of a mask; the clicks hold its clicks, too.
+      multimask: three candidates.
+    """
+
+    mask: Runs | None = None
+    start: Chosen | None = None
+    multimask: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Of `ImagePredictor.predict`, but for the mask."""
+        if self.mask is not None and self.start is not None:
+            raise Refusal(400, "a mask and an answer to refine exclude each other: give one")
+        alone = self.mask is not None and not (self.clicks or self.box or self.text)
+        given = {} if alone else super().arguments()
+        return {**given, "multimask_output": self.multimask}

@@ -11,6 +11,7 @@ The page sends a frame when the answer to the last one has come, so nothing pile
 import io
 from typing import Annotated, Any, Literal
 
+import jax
 import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
@@ -49,6 +50,17 @@ class Camera:
         self._model = model
         self._stream: Stream | None = None
         self._size: tuple[int, int] | None = None
+        state = jax.eval_shape(lambda: Stream(model, _OBJECTS)._state)
+        self._promised = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+    @property
+    def nbytes(self) -> int:
+        """What its stream holds; without a stream, what the memory of a new one will."""
+        stream = self._stream
+        if stream is None:
+            return self._promised
+        leaves = jax.tree.leaves((stream._state, stream._features))
+        return sum(leaf.nbytes for leaf in leaves)
 
     def obey(self, command: Command) -> None:
         """Changes what is tracked."""
@@ -120,9 +132,11 @@ async def camera(websocket: WebSocket) -> None:
         await websocket.close(1008)
         return
     watched = Camera(demo.model)
-    session.put("camera", watched)
-    await websocket.send_json({"ready": True})
     try:
+        session.put("camera", None)  # what this tab was following takes no room any more
+        demo.sessions.make_room(session, memory=watched.nbytes)
+        session.put("camera", watched)
+        await websocket.send_json({"ready": True})
         while session.slots.get("camera") is watched:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":

@@ -1,23 +1,30 @@
-"""The button Everything: `AutomaticMaskGenerator` on the open picture."""
+"""The button Everything: `AutomaticMaskGenerator` on the open picture, in steps that others pass.
+
+The answer is lines of JSON, each when it is known: `{"done", "total"}` for each step, at the end
+`{"found", "notes"}`, or `{"error", "status"}`.
+"""
 
 import asyncio
-import warnings
+import json
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from sam_jax.demo.bodies import MOST_OBJECTS, Body, Share
-from sam_jax.demo.current import CurrentDemo, CurrentSession
+from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo
 from sam_jax.demo.masks import runs, shrunk
 from sam_jax.demo.pictures import Picture, opened
+from sam_jax.demo.refusal import Refusal
+from sam_jax.demo.search import Search
+from sam_jax.demo.sessions import Session
 from sam_jax.ops import rle
-from sam_jax.predictors.everything import AutomaticMaskGenerator
-from sam_jax.predictors.records import Record
-from sam_jax.types import Model
 
 router = APIRouter()
+_SLOT = "everything"
 
 
 class Look(Body):
@@ -33,32 +40,51 @@ class Look(Body):
 
 
 @router.post("/api/picture/everything")
-async def look(body: Look, session: CurrentSession, demo: CurrentDemo) -> dict[str, Any]:
-    """What is in the picture, the best first; at most 300 things.
+async def look(body: Look, session: CurrentSession, demo: CurrentDemo) -> StreamingResponse:
+    """What is in the picture, the best first; at most 300 things. Hanging up stops it.
 
     `mask` is for drawing, `rle` is the whole mask, COCO's compressed code, for exports.
     """
     picture = opened(session, body.picture)
-    records, notes = await demo.worker.run(session, _generate, demo.model, picture, body)
+    search = Search(demo.model, picture.read, body.model_dump(exclude={"picture"}))
+    session.put(_SLOT, None)  # what this tab was looking for takes no room any more
+    demo.sessions.make_room(session, memory=search.nbytes)
+    session.put(_SLOT, search)
+    lines = _lines(demo, session, picture, search)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _lines(
+    demo: Demo, session: Session, picture: Picture, search: Search
+) -> AsyncGenerator[str]:
+    try:
+        while (progress := await demo.worker.run(session, search.step)) is not None:
+            demo.sessions.find(session.id)  # it is in use
+            demo.sessions.make_room(session)  # many crops hold more than was promised
+            opened(session, picture.key)
+            yield _line({"done": progress.done, "total": progress.total})
+        async with demo.decoding:
+            yield _line(await asyncio.to_thread(_found, search, picture.shown))
+    except (Refusal, ValueError) as problem:
+        status = problem.status_code if isinstance(problem, Refusal) else 400
+        yield _line({"error": str(problem), "status": status})
+    finally:
+        if session.slots.get(_SLOT) is search:
+            session.slots.pop(_SLOT)
+
+
+def _line(content: dict[str, Any]) -> str:
+    return json.dumps(content) + "\n"
+
+
+def _found(search: Search, size: tuple[int, int]) -> dict[str, Any]:
+    """Masks at a size to be shown; what does not need the model."""
+    records, notes = search.generator.records(search.candidates), search.notes
     dropped = len(records) - MOST_OBJECTS
     if dropped > 0:
-        notes.append(f"{dropped} more were found and left out")
-    found = await asyncio.to_thread(_shown, records[:MOST_OBJECTS], picture.shown)
-    return {"found": found, "notes": notes}
-
-
-def _generate(model: Model, picture: Picture, body: Look) -> tuple[list[Record], list[str]]:
-    options = body.model_dump(exclude={"picture"})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        generator = AutomaticMaskGenerator(model, **options, output_mode="coco_rle")
-        records = generator.generate(picture.read())
-    return records, [str(warning.message) for warning in caught]
-
-
-def _shown(records: list[Record], size: tuple[int, int]) -> list[dict[str, Any]]:
+        notes = [*notes, f"{dropped} more were found and left out"]
     found = []
-    for record in records:
+    for record in records[:MOST_OBJECTS]:
         mask = rle.decode(record["segmentation"])
         found.append(
             {
@@ -68,4 +94,4 @@ def _shown(records: list[Record], size: tuple[int, int]) -> list[dict[str, Any]]
                 "stability": round(float(record["stability_score"]), 4),
             }
         )
-    return found
+    return {"found": found, "notes": notes}

@@ -21,7 +21,7 @@ class Features:
 
     def __init__(self, model: Model, text_encoder: TextEncoder | None, budget: int) -> None:
         self._model = model
-        self._text_encoder = text_encoder
+        self.text_encoder = text_encoder
         self._budget = budget
         self._kept: OrderedDict[str, ImagePredictor] = OrderedDict()
         self._lock = threading.RLock()
@@ -36,7 +36,7 @@ class Features:
         with self._lock:
             predictor = self._kept.pop(key, None)
         if predictor is None:
-            predictor = ImagePredictor(self._model, text_encoder=self._text_encoder)
+            predictor = ImagePredictor(self._model, text_encoder=self.text_encoder)
             predictor.set_image(read())
         with self._lock:
             self._kept[key] = predictor

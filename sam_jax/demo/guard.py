@@ -40,6 +40,7 @@ def body_limits(settings: Settings) -> dict[str, int]:
         "/api/picture": settings.max_picture,
         "/api/picture/predict": MB,
         "/api/picture/export": 16 * MB,
+        "/api/video/prompt": MB,
         "/api/video/upload": settings.max_video,
     }
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from jaxtyping import Float
 from pydantic import Field
 
 from sam_jax.demo.bodies import Body, Prompt
 from sam_jax.demo.current import CurrentDemo, CurrentSession, Demo
 from sam_jax.demo.features import Features
+from sam_jax.demo.kinds import PICTURES
 from sam_jax.demo.masks import display_size, runs
 from sam_jax.demo.refusal import Refusal
 from sam_jax.demo.sending import jpeg
@@ -24,7 +26,6 @@ from sam_jax.io.masks import mask_logits
 from sam_jax.predictors.image import ImagePredictor
 
 router = APIRouter()
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _SHOWN = 2048  # longer side of the picture on the page, pixels
 
 
@@ -73,11 +74,11 @@ def read_named(path: Path, name: str, max_pixels: int) -> np.ndarray:
       Refusal: not a picture that is taken here; it names the file as the user does.
     """
     try:
-        return read_image(path, max_pixels=max_pixels, formats=FORMATS)
+        return read_image(path, max_pixels=max_pixels, formats=PICTURES)
     except ValueError as error:
         # What would be said twice, and advice for Python, goes.
         text = str(error).partition("; shrink it")[0].partition(" in one of")[0]
-        known = f"{', '.join(FORMATS)}, up to {max_pixels / 1e6:g} megapixels"
+        known = f"{', '.join(PICTURES)}, up to {max_pixels / 1e6:g} megapixels"
         raise Refusal(415, f"{text.replace(str(path), name)}. Taken are {known}") from error
     except FileNotFoundError as error:  # between two requests, or two jobs of one
         raise Refusal(
@@ -188,11 +189,7 @@ def ask(
       bool [m h w], predicted IoU [m].
     """
     predictor = picture.predictor()
-    config = predictor.model.config
-    logits = None
-    if prompt.mask is not None:
-        mask = prompt.mask.mask(picture.shown)
-        logits = mask_logits(mask, config.mask_size, keep_aspect=config.keep_aspect)[None]
+    logits = _mask_before(predictor, picture, prompt)
     found, ious, _ = predictor.predict(
         **prompt.arguments(),
         mask_input=logits,
@@ -200,3 +197,19 @@ def ask(
         return_logits=True,
     )
     return found > predictor.mask_threshold, ious
+
+
+def _mask_before(
+    predictor: ImagePredictor, picture: Picture, prompt: Prompt
+) -> Float[np.ndarray, "1 hm wm"] | None:
+    """The logits that a prompt begins with: of its mask, or of the answer that it refines."""
+    config = predictor.model.config
+    if prompt.mask is not None:
+        mask = prompt.mask.mask(picture.shown)
+        return mask_logits(mask, config.mask_size, keep_aspect=config.keep_aspect)[None]
+    if prompt.start is None:
+        return None
+    # Asked again: as nothing is kept of it, undo, a forgotten tab and files give the same mask.
+    small = (config.mask_size, config.mask_size)
+    _, _, low = predictor.predict(**prompt.start.arguments(), output_size=small)
+    return low[prompt.start.candidate][None]

@@ -6,15 +6,18 @@ frames of `video`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from sam_jax.demo.video_things import Direction, Found, Prompt, Thing, routes
 from sam_jax.io.mask_sequences import FrameMasks
 from sam_jax.io.videos import Video
 from sam_jax.ops import rle
+from sam_jax.predictors.image import ImagePredictor
+from sam_jax.predictors.text import TextEncoder
 from sam_jax.predictors.video import VideoPredictor
 from sam_jax.types import Model
 
@@ -50,9 +53,10 @@ class TrackedVideo:
       things: the objects by number, in order of their adding.
     """
 
-    def __init__(self, model: Model, video: Video) -> None:
+    def __init__(self, model: Model, video: Video, text_encoder: TextEncoder | None = None) -> None:
         """Raises ValueError for a model that has no memory."""
         self.video = video
+        self._text_encoder = text_encoder
         self.things: dict[int, Thing] = {}
         self._predictor = VideoPredictor(model)
         self._state = self._predictor.init_state(video)
@@ -71,37 +75,37 @@ class TrackedVideo:
         """Say all that is asked about an object on a frame, in place of what was asked before.
 
         More clicks than before refine the mask before; fewer, or others, start from what was there
-        without any. Without clicks and box the frame is no prompted one any more, and an object
-        without any prompted frame is forgotten.
+        without any. Of nothing, the frame is no prompted one any more, and an object without any
+        prompted frame is forgotten. Words become a mask: the best that the model finds for them on
+        the frame as a picture.
 
         Returns:
           What is found there now; None if nothing is known.
 
         Raises:
           ValueError: no such frame, too many objects or clicks, a place outside the frame,
-            an inverted box. Then all is as it was.
+            an inverted box, words that are not known or name nothing there. Then all is as it was.
         """
         self._check(frame, number, asked)
         thing = self.things.get(number, Thing())
         before = thing.prompts.get(frame)
-        if before is not None and not asked.extends(before):
+        if before is not None and asked == before:
+            return thing.found[frame]
+        goes_on = before is not None and asked.extends(before)
+        mask, score = (None, None) if goes_on else self._mask_of(frame, asked)
+        if before is not None and not goes_on:
             self._take_back(frame, number, thing)
         if not asked:
             if before is not None and not thing.prompts:
                 self.remove(number)
             return self.things[number].found.get(frame) if number in self.things else None
-        _, ids, logits = self._predictor.add_new_points_or_box(
-            self._state,
-            frame,
-            number,
-            points=np.array(asked.points, np.float32) if asked.points else None,
-            labels=np.array(asked.labels, np.int32) if asked.points else None,
-            box=np.array(asked.box, np.float32) if asked.box else None,
-        )
+        ids, logits = self._ask(frame, number, asked, mask)
         thing.version += 1
         thing.prompts[frame] = asked
         self.things[number] = thing
-        thing.found[frame] = self._found(frame, ids, logits)[number]
+        found = self._found(frame, ids, logits)[number]
+        # Of a mask that is given the predictor's score is 1.
+        thing.found[frame] = found if score is None else replace(found, iou=score)
         return thing.found[frame]
 
     def remove(self, number: int) -> None:
@@ -173,6 +177,40 @@ class TrackedVideo:
     def close(self) -> None:
         """Closes the file; a tracking that is under way in another thread ends with ValueError."""
         self.video.close()
+
+    def _mask_of(
+        self, frame: int, asked: Prompt
+    ) -> tuple[Bool[np.ndarray, "h w"] | None, float | None]:
+        """The mask that a prompt begins with, and the score of one that was found by words."""
+        if asked.mask is not None:
+            return rle.decode(asked.mask), None
+        if asked.text is None:
+            return None, None
+        predictor = ImagePredictor(self._predictor.model, text_encoder=self._text_encoder)
+        predictor.set_image(self.video[frame])
+        masks, ious, _ = predictor.predict(text=asked.text)
+        best = int(np.argmax(ious))
+        if not masks[best].any():
+            raise ValueError(f"nothing on this frame is called {asked.text!r}: click on it")
+        return masks[best] > 0, None if asked.points else float(ious[best])
+
+    def _ask(
+        self, frame: int, number: int, asked: Prompt, mask: Bool[np.ndarray, "h w"] | None
+    ) -> tuple[list[int], np.ndarray]:
+        """Object numbers and logits [n 1 h w] with the answer; clicks refine the mask."""
+        ids, logits = [], np.zeros(0)
+        if mask is not None:
+            _, ids, logits = self._predictor.add_new_mask(self._state, frame, number, mask)
+        if asked.points or asked.box:
+            _, ids, logits = self._predictor.add_new_points_or_box(
+                self._state,
+                frame,
+                number,
+                points=np.array(asked.points, np.float32) if asked.points else None,
+                labels=np.array(asked.labels, np.int32) if asked.points else None,
+                box=np.array(asked.box, np.float32) if asked.box else None,
+            )
+        return ids, logits
 
     def _track(self, passes: list[range]) -> Iterator[Step]:
         total, done = len(set().union(*passes)), 0

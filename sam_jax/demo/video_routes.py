@@ -58,7 +58,7 @@ async def _open(
 ) -> dict[str, Any]:
     try:
         video = await asyncio.to_thread(open_upload, path, name)
-        work = TrackedVideo(demo.model, video)
+        work = TrackedVideo(demo.model, video, demo.features.text_encoder)
     except (ValueError, OSError) as error:
         if is_upload:
             path.unlink(missing_ok=True)
@@ -97,9 +97,8 @@ async def prompt(body: VideoPrompt, session: CurrentSession, demo: CurrentDemo) 
     """Asks about an object on a frame, in place of what was asked there before."""
     video = opened_video(session)
     async with video.turn():
-        found = await demo.worker.run(
-            session, video.work.prompt, body.frame, body.object, body.asked()
-        )
+        asked = body.asked(display_size(*video.work.size))
+        found = await demo.worker.run(session, video.work.prompt, body.frame, body.object, asked)
         thing = video.work.things.get(body.object)
         return {
             "found": found and _shown(video.work, found),

@@ -1,6 +1,6 @@
 """What is known about the objects of a video, and where tracking has to begin for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sam_jax.ops import rle
@@ -15,24 +15,24 @@ class Prompt:
     Attributes:
       points: xy in pixels of the video.
       labels: 1 on the object, 0 on what is not part of it, for each point.
-      box: XYXY in pixels, or None.
+      box: XYXY in pixels, or None. Of box, mask and text there is one at most.
+      mask: as COCO RLE, of any size.
+      text: what the object is called.
     """
 
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
+    mask: rle.Rle | None = None
+    text: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.points) or self.box is not None
+        return bool(self.points) or (self.box, self.mask, self.text) != (None, None, None)
 
     def extends(self, other: "Prompt") -> bool:
-        """Whether this is `other` and more clicks."""
+        """Whether this is `other`, or `other` and more clicks."""
         n = len(other.points)
-        return (self.points[:n], self.labels[:n], self.box) == (
-            other.points,
-            other.labels,
-            other.box,
-        )
+        return replace(self, points=self.points[:n], labels=self.labels[:n]) == other
 
 
 @dataclass(frozen=True)

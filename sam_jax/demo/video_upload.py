@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from sam_jax.demo.kinds import VIDEOS, is_video
 from sam_jax.io.videos import Video, open_video
 
 MAX_FRAMES = 1800  # a minute at 30 frames/s
@@ -15,18 +16,14 @@ _CUT = "cut or shrink it first, or use `sam-jax track`"
 def open_upload(path: Path, name: str) -> Video:
     """The video in an uploaded file.
 
-    Only mp4, mov, mkv and webm: FFmpeg also reads play lists, which name other files.
-
     Args:
       name: what the user calls it. Errors, also later ones of reading frames, say it, not the path.
 
     Raises:
       ValueError: another kind of file, damaged, frames too large, or too many.
     """
-    with path.open("rb") as file:
-        start = file.read(8)
-    if not (start[4:] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3"):
-        raise ValueError("this is no video of a kind that is taken: mp4, mov, mkv and webm are")
+    if not is_video(path):
+        raise ValueError(f"this is no video of a kind that is taken: {VIDEOS} are")
     _check_header(path)
     video = open_video(path, name=name, max_pixels=MAX_PIXELS)
     try:

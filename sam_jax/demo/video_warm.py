@@ -26,4 +26,5 @@ def tracking_steps(model: Model) -> Iterator[Callable[[], object]]:
     yield lambda: predictor.add_new_points_or_box(state, 0, 1, box=[8, 8, 40, 40])
     yield lambda: list(predictor.propagate_in_video(state))
     yield lambda: click(2, 1)  # a correction
+    yield lambda: predictor.add_new_mask(state, 2, 1, np.ones((_SIDE, _SIDE), bool))
     yield lambda: list(predictor.propagate_in_video(state, 2, reverse=True))

@@ -4,9 +4,11 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+from sam_jax.demo.search import first_step
 from sam_jax.demo.video_warm import tracking_steps
 from sam_jax.predictors.image import ImagePredictor
 from sam_jax.predictors.text import TextEncoder
@@ -14,6 +16,7 @@ from sam_jax.types import Model
 
 _SIDE = 64  # of the picture that is asked about; programs do not depend on it
 _CLICKS = (1, 3, 7, 15)  # with the closing token, a bucket of points each
+_REFINING = (3, 7)  # likewise, of clicks that refine a chosen candidate
 _TIMED = 5
 
 
@@ -53,7 +56,8 @@ class Warmth:
             raise
         self.doing = "ready"
         self.is_ready = True
-        for step in tracking_steps(model):  # the video tab does not keep the page waiting
+        # The video tab and Everything do not keep the page waiting.
+        for step in (*tracking_steps(model), partial(first_step, model)):
             if stop.is_set():
                 return
             step()
@@ -75,6 +79,12 @@ def _steps(predictor: ImagePredictor) -> Iterator[tuple[str, Callable[[], object
         "compiling: a painted mask",
         lambda: predictor.predict(mask_input=mask, multimask_output=False),
     )
+    for count in _REFINING:
+        points, labels = np.full((count, 2), _SIDE / 2), np.ones(count, int)
+        yield (
+            f"compiling: up to {count} clicks that refine",
+            lambda p=points, n=labels: predictor.predict(p, n, None, mask, multimask_output=False),
+        )
     if config.text_dim and predictor.text_encoder is not None:
         text = np.ones(config.text_dim, np.float32)
         yield "compiling: a phrase", lambda: predictor.predict(text=text)

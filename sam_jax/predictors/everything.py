@@ -9,14 +9,13 @@ device, several pictures can be given at once, and memory is bounded by `max_can
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from sam_jax.config import SamConfig
 from sam_jax.io.images import as_rgb
-from sam_jax.ops.masks import nms
+from sam_jax.predictors.duplicates import without_duplicates
 from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.records import (
     Candidate,
@@ -25,11 +24,8 @@ from sam_jax.predictors.records import (
     record_of,
     without_small_regions,
 )
-from sam_jax.predictors.search import search, strict_limit
+from sam_jax.predictors.search import search
 from sam_jax.types import Model
-
-_nms = jax.jit(nms)
-_BOXES = 256  # numbers of boxes are rounded up to multiples of this
 
 
 class AutomaticMaskGenerator:
@@ -145,7 +141,7 @@ class AutomaticMaskGenerator:
         if options.crop_n_layers and candidates:
             areas = np.array([np.prod(found.crop.size) for found in candidates])
             boxes = np.array([found.box for found in candidates])
-            kept = _without_duplicates(boxes, areas, options.crop_nms_thresh)
+            kept = without_duplicates(boxes, areas, options.crop_nms_thresh)
             candidates = [candidates[i] for i in kept]
         pairs = ((found, found.mask(config, options.mask_threshold)) for found in candidates)
         if options.min_mask_region_area and isinstance(config, SamConfig):
@@ -167,17 +163,5 @@ def _cleaned(
         masks.append(clean)
         changed.append(different)
     boxes = np.array([box_of(mask) for mask in masks]).reshape(-1, 4)
-    kept = _without_duplicates(boxes, np.array(changed), overlap)
+    kept = without_duplicates(boxes, np.array(changed), overlap)
     return [(pairs[i][0], masks[i]) for i in kept]
-
-
-def _without_duplicates(
-    boxes: Int[np.ndarray, "n 4"], rank: np.ndarray, overlap: float | int
-) -> Int[np.ndarray, " k"]:
-    """Indices of the boxes to keep, those of the lowest rank first."""
-    order = np.argsort(rank, kind="stable")
-    count = len(order)
-    padded = np.zeros((-(-count // _BOXES) * _BOXES, 4), np.int32)
-    padded[:count] = boxes[order]
-    keep = _nms(padded, np.arange(len(padded)) < count, strict_limit(overlap))
-    return order[np.asarray(keep)[:count]]

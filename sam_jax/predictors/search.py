@@ -1,7 +1,7 @@
 """The crops of pictures through `sam_jax.everything.find_masks`, and what it found to the host."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -15,6 +15,7 @@ from sam_jax import everything, image
 from sam_jax.config import Config, SamConfig
 from sam_jax.everything import PADDING, EverythingOptions
 from sam_jax.predictors.crops import Crop, canvas_of, crops_of, view_of
+from sam_jax.predictors.duplicates import strict_limit, without_duplicates
 from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.prompts import bucket
 from sam_jax.predictors.records import Candidate
@@ -23,6 +24,15 @@ from sam_jax.types import FoundMasks, ImageFeatures, MaskLimits, Model, PointGri
 
 _CROPS = 8  # searched by one call on an accelerator; a CPU gains nothing from a batch
 _FETCHED = (16, 64, 256)  # numbers of masks that are copied to the host together
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of a search in steps: how many are done, of how many, and how many masks are held by now."""
+
+    done: int
+    total: int
+    held: int
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,46 @@ def search(
     yield from found[done:]
 
 
+def search_in_steps(
+    model: Model, pixels: UInt8[np.ndarray, "_ _ 3"], options: GeneratorOptions
+) -> Generator[Progress, None, list[Candidate]]:
+    """`search` of one picture, in steps of one batch of points, for who does other things between.
+
+    Yields after each step, and returns what `search` finds.
+    """
+    grids, batch = options.grids(), options.points_per_batch
+    crops = crops_of(*pixels.shape[:2], options.crop_n_layers, options.crop_overlap_ratio)
+    jobs = [_job(0, crop, grids) for crop in crops]
+    # All that a batch may find is kept: what is a duplicate is known when all is found.
+    all_of = replace(
+        options, box_nms_thresh=1, max_candidates=batch * _per_point(model.config, options)
+    )
+    total, done = sum(-(-len(job.points) // batch) for job in jobs), 0
+    found: list[Candidate] = []
+    for job in jobs:
+        painted = canvas_of(job.crop, model.config).paint(job.crop.pixels(pixels))
+        features, here = _encode(model, painted[None]), []
+        for start in range(0, len(job.points), batch):
+            asked = np.zeros_like(job.asked)
+            asked[start : start + batch] = True
+            here += _found(model, features, [replace(job, asked=asked)], [""], all_of)[0]
+            done += 1
+            yield Progress(done, total, len(found) + len(here))
+        found += _best(here, options, _name(job))
+        del features  # or the next crop's are made beside them
+    return found
+
+
+def _best(found: list[Candidate], options: GeneratorOptions, name: str) -> list[Candidate]:
+    """What of one crop's masks stays, the best first, as `everything.find_masks` has it."""
+    _warn_of_dropped(len(found), options.max_candidates, name)
+    best = sorted(found, key=lambda one: -one.iou)[: options.max_candidates]
+    if not best:
+        return []
+    boxes, ious = np.array([one.box for one in best]), np.array([one.iou for one in best])
+    return [best[i] for i in without_duplicates(boxes, -ious, options.box_nms_thresh)]
+
+
 def search_encoded(
     model: Model,
     features: ImageFeatures,
@@ -130,6 +180,10 @@ def _job(picture: int, crop: Crop, grids: Sequence[Float[np.ndarray, "_ 2"]]) ->
     return _Job(picture, crop, points, np.ones(len(points), bool))
 
 
+def _per_point(config: Config, options: GeneratorOptions) -> int:
+    return config.decoder.num_multimask_outputs if options.multimask_output else 1
+
+
 def _name(job: _Job) -> str:
     where = f"crop {list(job.crop.box)} of " if job.crop.layer else ""
     return f"{where}picture {job.picture}"
@@ -144,8 +198,7 @@ def _found(
     mesh: Mesh | None = None,
 ) -> list[list[Candidate]]:
     """What is found in each of the encoded crops, by one call."""
-    config = model.config
-    per_point = config.decoder.num_multimask_outputs if options.multimask_output else 1
+    config, per_point = model.config, _per_point(model.config, options)
     view = view_of([job.crop for job in jobs], config)
     find = _finder(mesh, _static(options, config))
     result = find(model, features, _grid(jobs, config), view, _limits(options, config))
@@ -197,15 +250,6 @@ def _static(options: GeneratorOptions, config: Config) -> EverythingOptions:
         max_region_area=area,
         capacity=options.max_candidates,
     )
-
-
-def strict_limit(threshold: float | int) -> np.float32:
-    """The number above which exactly those float32 lie that are above `threshold`.
-
-    torchvision compares in float64: an IoU of 0.6 in float32 is above a threshold of 0.6.
-    """
-    rounded = np.float32(threshold)
-    return np.nextafter(rounded, np.float32(-1)) if float(rounded) > threshold else rounded
 
 
 def _grid(jobs: Sequence[_Job], config: Config) -> PointGrid:

@@ -46,6 +46,17 @@ def test_what_cannot_work_is_refused_before_it_listens(args, told, capsys):
     assert told in captured.err and "open http" not in captured.out
 
 
+def test_files_that_the_page_does_not_open_are_refused(tmp_path, docs_media, capsys):
+    from sam_jax.demo.kinds import kind_of
+
+    assert kind_of(docs_media / "clip.mp4") == "video"
+    assert kind_of(docs_media / "coffee.jpg") == "picture"
+    (tmp_path / "holiday.avi").write_bytes(b"RIFF\x10\x00\x00\x00AVI LIST" + bytes(16))
+    assert main(["demo", str(tmp_path / "holiday.avi"), "--model", "nothing"]) == 2
+    told = capsys.readouterr().err
+    assert "videos mp4, mov, mkv and webm" in told and "ffmpeg -i holiday.avi holiday.mp4" in told
+
+
 def test_a_model_without_text_needs_no_encoder(small_tracker, tmp_path, capsys):
     sam_jax.save(small_tracker(), tmp_path / "small.safetensors")
     model = ["--model", str(tmp_path / "small.safetensors")]

@@ -5,6 +5,7 @@ import io
 import json
 import weakref
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -107,6 +108,30 @@ def test_a_connection_that_stays_keeps_nothing_of_a_session_that_ended(server):
         tab.delete("/api/session")
         gc.collect()
         assert stream() is None
+
+
+def test_what_is_followed_counts_as_memory(server, frames, serve):
+    click = {"x": 150.0, "y": 150.0, "label": 1}
+    with server.tab() as tab, connect(server.url.replace("http", "ws") + "/api/camera") as socket:
+        socket.send(json.dumps({"session": tab.headers["x-session"], "token": None}))
+        socket.recv()
+        session = server.demo.sessions.find(tab.headers["x-session"])
+        promised = session.nbytes
+        for message in (json.dumps({"add": 1, "clicks": [click]}), frames[0]):
+            socket.send(message)
+            socket.recv()
+        stream = session.slots["camera"]._stream
+        state = sum(leaf.nbytes for leaf in jax.tree.leaves(stream._state))
+        assert promised == state > 100_000
+        features = sum(leaf.nbytes for leaf in jax.tree.leaves(stream.features))
+        assert session.nbytes == state + features
+    with (
+        serve(memory=promised - 1) as small,
+        small.tab() as tab,
+        connect(small.url.replace("http", "ws") + "/api/camera") as socket,
+    ):
+        socket.send(json.dumps({"session": tab.headers["x-session"], "token": None}))
+        assert "no memory left" in json.loads(socket.recv())["error"]
 
 
 def test_a_model_without_memory_says_so(small_sam, monkeypatch):

@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,6 +76,44 @@ def test_prompt_of_fewer_clicks_is_as_if_the_others_never_were(work: TrackedVide
     again = work.prompt(0, 1, CLICK)
     assert once.code != twice.code
     assert (again.code, again.iou) == (once.code, once.iou)
+
+
+def test_a_mask_is_a_prompt_and_clicks_refine_it(work: TrackedVideo, nano: Model) -> None:
+    mask = np.zeros((128, 128), bool)  # half of the frame's size, as the page has it of large ones
+    mask[18:48, 55:97] = True
+    given = Prompt(mask=rle.encode(mask))
+    more = replace(given, points=((120.0, 35.0),), labels=(0,))
+    predictor = sam_jax.VideoPredictor(nano)
+    state = predictor.init_state(work.video)
+    _, _, once = predictor.add_new_mask(state, 0, 1, mask)
+    _, _, twice = predictor.add_new_points_or_box(state, 0, 1, [[120, 35]], [0])
+    for asked, logits in ((given, once), (more, twice), (given, once)):
+        found = work.prompt(0, 1, asked)
+        np.testing.assert_array_equal(rle.decode(found.code), logits[0, 0] > 0)
+    assert (once > 0).sum() != (twice > 0).sum()
+    assert work.prompt(0, 1, given) is work.things[1].found[0]  # the same again changes nothing
+    work.prompt(0, 1, more)
+    assert work.prompt(0, 1, BOX).code != work.prompt(0, 1, Prompt(text="purple square")).code
+    assert work.prompt(0, 1, Prompt()) is None and not work.things
+
+
+def test_words_are_the_mask_that_the_picture_predictor_finds(
+    work: TrackedVideo, nano: Model
+) -> None:
+    asked = Prompt(text="purple square")
+    found = work.prompt(0, 1, asked)
+    predictor = sam_jax.ImagePredictor(nano)
+    predictor.set_image(work.video[0])
+    masks, ious, _ = predictor.predict(text="purple square")
+    best = masks[ious.argmax()] > 0
+    assert found.iou == pytest.approx(ious.max(), abs=1e-3)
+    both = rle.decode(found.code).astype(bool)
+    assert (both & best).sum() / (both | best).sum() > 0.95  # the tracker fills holes
+    assert best[27:100, 105:199].sum() > 0.9 * best.sum()
+    for text, told in (("zebra", "'zebra', which is none"), ("cup", "on this frame is called")):
+        with pytest.raises(ValueError, match=told):
+            work.prompt(0, 1, Prompt(text=text))
+        assert work.things[1].prompts == {0: asked} and work.things[1].found == {0: found}
 
 
 def test_prompt_of_nothing_forgets_the_frame_and_then_the_object(work: TrackedVideo) -> None:
@@ -232,6 +271,7 @@ def test_compile_nothing_after_the_warm_up(nano: Model, work: TrackedVideo) -> N
         list(work.track(0, "forward"))
         work.prompt(3, 1, CLICK)
         list(work.track(3, "both"))
+        work.prompt(0, 1, Prompt(mask=rle.encode(np.ones((9, 9), bool))))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert not compiled

@@ -2,12 +2,16 @@
 
 import io
 import json
+import re
 import statistics
+import time
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from sam_jax.demo.search import Search
 
 MEASURED = "performance.getEntriesByName('click to mask').map((e) => e.duration)"
 SIDE = 768  # of the samples
@@ -121,6 +125,34 @@ def test_candidates_exclusion_box_undo(opened, asking, until):
     assert page.locator(".objects li").count() == 1
 
 
+def test_clicks_refine_the_chosen_candidate(opened, asking):
+    page, asked = opened(), []
+    page.on(
+        "request",
+        lambda request: request.url.endswith("predict") and asked.append(request.post_data_json),
+    )
+    with asking(page), page.expect_response("**/predict") as answered:
+        page.mouse.click(*place(page, 0.6, 0.4))
+    page.keyboard.press("c")
+    second_best = answered.value.json()["candidates"][1]["candidate"]
+    for x in (0.62, 0.64):
+        with asking(page):
+            page.mouse.click(*place(page, x, 0.4))
+    first, second, third = asked
+    assert first["start"] is None and first["multimask"] and len(third["clicks"]) == 3
+    assert second["start"]["clicks"] == first["clicks"]
+    assert second["start"]["candidate"] == second_best
+    assert third["start"] == second["start"]
+    x0, y0 = place(page, 0.5, 0.3)
+    x1, y1 = place(page, 0.7, 0.5)
+    with asking(page):
+        page.mouse.move(x0, y0)
+        page.mouse.down()
+        page.mouse.move(x1, y1)
+        page.mouse.up()
+    assert asked[-1]["box"] and asked[-1]["start"] is None  # a box says anew what is meant
+
+
 def test_files_to_take_home(opened, asking):
     page = opened()
     page.get_by_role("button", name="PNG", exact=True).click()
@@ -212,6 +244,29 @@ def test_everything_and_preview(opened, until):
     page.wait_for_timeout(1000)
     assert (abs(tinted(page) - before).max(-1) > 10).mean() > 0.01
     assert page.locator(".objects li").count() == 0  # only looked at
+
+
+def test_everything_shows_how_far_it_is_and_stops(opened, server, monkeypatch, tmp_path):
+    step = Search.step
+    monkeypatch.setattr(Search, "step", lambda search: (time.sleep(0.1), step(search))[1])
+    page = opened()
+    line = page.locator("#status")
+    page.get_by_text("Everything", exact=True).click()
+    find = page.get_by_role("button", name="Find everything")
+    for stop in ("button", "picture"):
+        find.click()
+        line.filter(has_text=re.compile(r"Everything: [1-9]\d? %")).wait_for()
+        if stop == "button":
+            page.get_by_role("button", name="Stop", exact=True).click()
+            line.filter(has_text="Stopped.").wait_for()
+        else:
+            Image.new("RGB", (300, 200), "teal").save(tmp_path / "small.png")
+            page.set_input_files("#picture-file", tmp_path / "small.png")
+            line.filter(has_text="small.png, 300").wait_for()
+        find.wait_for()
+        assert page.locator("#alert").is_hidden() and page.locator(".objects li").count() == 0
+    newest = max(server.demo.sessions._all.values(), key=lambda session: session.last_seen)
+    assert "everything" not in newest.slots
 
 
 def test_two_tabs_do_not_mix(opened, asking):

@@ -1,9 +1,12 @@
 """The routes of the picture tab against the predictor that they stand for."""
 
 import io
+import json
 import resource
+import time
 import tomllib
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ import sam_jax
 from sam_jax.config import WordsConfig
 from sam_jax.demo.app import create_app
 from sam_jax.demo.masks import display_size, runs, shrunk
+from sam_jax.demo.search import Search, first_step
 from sam_jax.demo.settings import SHIPPED
 from sam_jax.demo.warm import Warmth
 from sam_jax.io.images import read_image
@@ -22,6 +26,7 @@ from sam_jax.ops import rle
 
 REPO = Path(__file__).resolve().parents[2]
 CLICK = {"x": 90.0, "y": 300.0, "label": 1}
+TINY = {"size": [9, 9], "counts": [0, 81]}
 
 
 @pytest.fixture
@@ -68,6 +73,25 @@ def test_candidates_are_the_predictors_best_first(tab, predictor):
     for one in found:
         assert one["iou"] == pytest.approx(ious[one["candidate"]], abs=1e-3)
         assert np.mean(rle.decode(one["mask"]) != masks[one["candidate"]]) < 1e-3
+
+
+@pytest.mark.parametrize("candidate", [0, 2])
+def test_the_chosen_candidate_is_refined(tab, predictor, candidate):
+    picture = open_sample(tab)
+    clicks = [CLICK, {"x": 300.0, "y": 420.0, "label": 0}]
+    start = {"clicks": [CLICK], "candidate": candidate}
+    (found,) = predict(tab, picture, clicks=clicks, start=start).json()["candidates"]
+    _, _, low = predictor.predict([[90, 300]], [1])
+    points, labels = [[90, 300], [300, 420]], [1, 0]
+    before = low[candidate][None]
+    masks, ious, _ = predictor.predict(points, labels, None, before, multimask_output=False)
+    assert found["iou"] == pytest.approx(ious[0], abs=1e-3)
+    assert np.mean(rle.decode(found["mask"]) != masks[0]) < 1e-4
+    plain, _, _ = predictor.predict(points, labels, multimask_output=False)
+    assert np.mean(plain[0] != masks[0]) > 5e-4
+    saved = export(tab, picture, "png", wanted(prompt={"clicks": clicks, "start": start}))
+    pixels = np.asarray(Image.open(io.BytesIO(saved.content)))
+    assert np.mean((pixels > 0) != masks[0]) < 1e-4
 
 
 def test_box_exclusion_and_mask(tab, predictor):
@@ -140,6 +164,9 @@ def test_coco_and_overlay(tab, server):
         ({"box": [5.0, 5.0, 5.0, 9.0]}, "empty or inverted"),
         ({"clicks": [CLICK] * 29}, "clicks"),
         ({"clicks": [CLICK | {"label": 2}]}, "label"),
+        ({"clicks": [CLICK], "start": {"candidate": 0}}, "nothing is prompted"),
+        ({"clicks": [CLICK], "start": {"clicks": [CLICK], "candidate": 3}}, "candidate"),
+        ({"mask": TINY, "start": {"clicks": [CLICK], "candidate": 0}}, "exclude each other"),
         ({"text": "a cup"}, "has 'a', which is none of the"),
         ({"mask": {"size": [9, 9], "counts": [81]}}, "the picture shown is [768, 768]"),
         ({"mask": {"size": [768, 768], "counts": [768 * 768]}}, "paint where"),
@@ -234,17 +261,116 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_everything(tab, server):
-    picture = open_sample(tab)
-    body = {"picture": picture["picture"], "points_per_side": 8, "pred_iou_thresh": 0.3}
-    answer = tab.post("/api/picture/everything", json=body | {"stability_score_thresh": 0.5})
-    found = answer.json()["found"]
-    assert found
-    for one in found:
+LOOSE = {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
+
+
+def everything(tab, picture, **options):
+    """What the answer's lines say."""
+    body = {"picture": picture["picture"], **LOOSE, **options}
+    answer = tab.post("/api/picture/everything", json=body)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_everything_is_the_generators(tab, demo_model):
+    *steps, last = everything(tab, open_sample(tab))
+    assert steps == [{"done": i + 1, "total": 4} for i in range(4)]  # of 16 clicks
+    generator = sam_jax.AutomaticMaskGenerator(demo_model, **LOOSE, output_mode="coco_rle")
+    records = generator.generate(read_image(SHIPPED[0].path))
+    assert len(last["found"]) == len(records) > 1 and last["notes"] == []
+    for one, record in zip(last["found"], records, strict=True):
         mask = rle.decode({"size": [768, 768], "counts": one["rle"]})
         assert (mask == rle.decode(one["mask"])).all()
-    refused = tab.post("/api/picture/everything", json=body | {"points_per_side": 65})
+        assert np.mean(mask != rle.decode(record["segmentation"])) < 1e-3
+        assert one["iou"] == pytest.approx(record["predicted_iou"], abs=1e-3)
+
+
+def test_the_warm_up_compiles_everything(demo_model):
+    from sam_jax.predictors.search import _find
+
+    first_step(demo_model)
+    before = _find._cache_size()
+    Search(demo_model, lambda: read_image(SHIPPED[0].path), LOOSE).step()
+    assert _find._cache_size() == before
+
+
+def test_everything_refuses(tab):
+    body = {"picture": open_sample(tab)["picture"], "points_per_side": 65}
+    refused = tab.post("/api/picture/everything", json=body)
     assert refused.status_code == 422 and "points_per_side" in refused.json()["error"]
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The steps that searches take, each of at least 50 ms."""
+    taken, step = [], Search.step
+
+    def slow(search):
+        taken.append(search)
+        time.sleep(0.05)
+        return step(search)
+
+    monkeypatch.setattr(Search, "step", slow)
+    return taken
+
+
+@contextmanager
+def searching(tab, picture):
+    """A search that has begun, as its lines."""
+    body = {"picture": picture["picture"], **LOOSE, "points_per_side": 24}
+    with tab.stream("POST", "/api/picture/everything", json=body) as answer:
+        lines = (json.loads(line) for line in answer.iter_lines())
+        assert next(lines) == {"done": 1, "total": 36}
+        yield lines
+
+
+def test_other_tabs_are_answered_while_everything_runs(server, tab, steps):
+    with server.tab() as other:
+        picture = open_sample(other, 1)
+        with searching(tab, open_sample(tab)) as lines:
+            for _ in range(3):
+                assert predict(other, picture, clicks=[CLICK]).status_code == 200
+            assert len(steps) < 20  # a click waits for a step, not for all
+            assert "found" in list(lines)[-1]
+    assert len(steps) == 37
+
+
+@pytest.mark.parametrize("how", ["session", "connection", "picture", "search"])
+def test_everything_stops_with_who_asked(server, tab, steps, how):
+    picture = open_sample(tab)
+    with server.tab() as other:
+        if how == "connection":
+            with searching(tab, picture):
+                pass
+        else:
+            with searching(tab, picture) as lines:
+                if how == "session":
+                    tab.delete("/api/session")
+                elif how == "picture":
+                    open_sample(tab, 1)
+                else:
+                    assert "found" in everything(tab, picture)[-1]
+                told = {"picture": (409, "another picture"), "search": (409, "another search")}
+                status, error = told.get(how, (410, "has ended"))
+                *_, last = lines
+                assert last["status"] == status and error in last["error"]
+        first = [step for step in steps if step is steps[0]]
+        assert len(first) < 20
+        # What comes now is behind a step that was under way.
+        assert predict(other, open_sample(other), clicks=[CLICK]).status_code == 200
+        time.sleep(0.2)
+        assert len([step for step in steps if step is steps[0]]) <= len(first) + 2
+    if how != "session":
+        assert "everything" not in server.demo.sessions.find(tab.headers["x-session"]).slots
+
+
+def test_the_masks_of_everything_count_as_memory(serve):
+    with serve(memory=10_000_000) as server, server.tab() as tab:
+        picture = open_sample(tab)
+        body = {"picture": picture["picture"], **LOOSE, "points_per_side": 32}
+        refused = tab.post("/api/picture/everything", json=body)
+        assert refused.status_code == 503 and "no memory left" in refused.json()["error"]
+        assert "found" in everything(tab, picture, points_per_side=4)[-1]
 
 
 def test_clicking_compiles_nothing(tab, server):
@@ -257,6 +383,10 @@ def test_clicking_compiles_nothing(tab, server):
             prompt = {"clicks": [CLICK] * count, "multimask": multimask}
             assert predict(tab, picture, **prompt).status_code == 200
     assert predict(tab, picture, box=[1.0, 1.0, 90.0, 90.0]).status_code == 200
+    start = {"clicks": [CLICK], "candidate": 1}
+    for count in (2, 3, 7):
+        answer = predict(tab, picture, clicks=[CLICK] * count, start=start)
+        assert answer.status_code == 200
     assert _predict._cache_size() == before
 
 

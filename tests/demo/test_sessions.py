@@ -1,11 +1,16 @@
 """Sessions and the worker, without a server."""
 
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from sam_jax.demo import folder
 from sam_jax.demo.refusal import Refusal
 from sam_jax.demo.sessions import Sessions
 from sam_jax.demo.settings import Settings
@@ -130,3 +135,26 @@ def test_the_servers_folder_is_removed(serve):
     while root.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not root.exists()
+
+
+def test_folders_of_killed_servers_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = f"""
+import os, runpy, signal, sys, tempfile
+tempfile.tempdir = {str(tmp_path)!r}
+with runpy.run_path({folder.__file__!r})["private_folder"]() as root:
+    (root / "upload").write_bytes(b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    (left,) = tmp_path.iterdir()
+    assert (left / "upload").exists() and left.stat().st_mode & 0o077 == 0
+    (tmp_path / "sam_jax_demo_of_people").mkdir(0o700)
+    shutil.copytree(left, tmp_path / "sam_jax_demo_open")
+    (tmp_path / "sam_jax_demo_open").chmod(0o755)
+    (tmp_path / "sam_jax_demo_link").symlink_to(tmp_path / "sam_jax_demo_open")
+    with folder.private_folder() as first, folder.private_folder() as second:
+        assert first != second and first.exists() and not left.exists()
+        names = {path.name for path in tmp_path.iterdir()} - {first.name, second.name}
+        assert names == {"sam_jax_demo_of_people", "sam_jax_demo_open", "sam_jax_demo_link"}
+    assert not first.exists() and not second.exists()

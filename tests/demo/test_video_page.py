@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sam_jax.demo import video_routes
 from sam_jax.io.videos import open_video
@@ -110,6 +111,61 @@ def test_track_correct_and_save(clip_page, tmp_path: Path) -> None:
     with page.expect_download() as download:
         page.get_by_role("button", name="COCO").click()
     assert download.value.suggested_filename == "Painted_clip.json"
+
+
+def test_painted_loaded_and_named_objects(clip_page, tmp_path: Path) -> None:
+    page = clip_page()
+    items = page.locator("#video-objects li")
+    page.keyboard.press("p")
+    with page.expect_request("**/api/video/prompt") as asked:
+        page.mouse.move(*place(page, 120, 60))
+        page.mouse.down()
+        for x in range(120, 190, 10):
+            page.mouse.move(*place(page, x, 60))
+        page.mouse.up()
+    status(page, "object 1 on frame 1")
+    body = asked.value.post_data_json
+    assert body["clicks"] == [] and body["mask"]["size"] == [256, 256]
+    painted = sum(body["mask"]["counts"][1::2])
+    page.keyboard.press("e")  # goes on from the mask that is there
+    with page.expect_request("**/api/video/prompt") as asked:
+        page.mouse.click(*place(page, 125, 60))
+    status(page, "object 1 on frame 1")
+    assert 0 < sum(asked.value.post_data_json["mask"]["counts"][1::2]) < painted
+    page.keyboard.press("a")
+    with page.expect_request("**/api/video/prompt") as asked:
+        page.mouse.click(*place(page, 150, 80))
+    status(page, "object 1 on frame 1")
+    assert asked.value.post_data_json["mask"] and len(asked.value.post_data_json["clicks"]) == 1
+
+    page.keyboard.press("n")
+    Image.new("L", (512, 512)).save(tmp_path / "black.png")
+    half = Image.new("L", (512, 512))
+    half.paste(255, (0, 0, 256, 512))
+    half.save(tmp_path / "half.png")
+    for name in ("black.png", "half.png"):
+        with page.expect_file_chooser() as chooser:
+            page.locator("#video-tools").get_by_role("button", name="Mask…").click()
+        chooser.value.set_files(tmp_path / name)
+        if name == "black.png":
+            page.locator("#alert-text", has_text="black.png is empty").wait_for()
+    status(page, "object 2 on frame 1")
+    assert page.locator("#alert").is_hidden()
+
+    page.keyboard.press("n")
+    words = page.locator("#video-side").get_by_label("What the object is called")
+    for text, told in (("zebra", "has 'zebra', which is none"), ("cup", "frame is called 'cup'")):
+        words.fill(text)
+        words.press("Enter")
+        page.locator("#alert-text", has_text=told).wait_for(timeout=_PATIENCE)
+        assert items.count() == 2
+    words.fill("purple square")
+    words.press("Enter")
+    status(page, "object 3 on frame 1: score 0.7")
+    page.locator("#video-stage canvas").focus()
+    page.keyboard.press("f")
+    status(page, f"Tracked {FRAMES} frames")
+    assert items.count() == 3 and page.locator("#alert").is_hidden()
 
 
 def test_stop_undo_and_objects(clip_page, monkeypatch: pytest.MonkeyPatch) -> None:

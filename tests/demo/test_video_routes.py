@@ -217,6 +217,14 @@ def test_refusals(tab: Tab) -> None:
     outside = prompt | {"clicks": [{"x": 5, "y": 5000, "label": 1}]}
     refused(tab.post("prompt", outside), 400, "(5, 5000) is outside of the frame of 256 x 256")
     refused(tab.post("prompt", prompt | {"frame": 9}), 400, "frame_idx 9 is not in the video")
+    mask = {"mask": {"size": [256, 256], "counts": [0, 256 * 256]}}
+    for both in (mask | {"text": "cup"}, mask | {"box": BOX}):
+        refused(
+            tab.post("prompt", prompt | both), 400, "a box, a mask and words exclude each other"
+        )
+    small = {"mask": {"size": [9, 9], "counts": [0, 81]}}
+    refused(tab.post("prompt", prompt | small), 400, "the mask is [9, 9], the picture shown is")
+    refused(tab.post("prompt", prompt | {"text": "zebra"}), 400, "has 'zebra'")
     for wrong in (
         {"object": "1"},
         {"clicks": [{"x": 5, "y": 5, "label": 2}]},

@@ -11,9 +11,10 @@ import sam_jax
 from sam_jax.ops import rle
 from sam_jax.predictors import everything as generator_module
 from sam_jax.predictors.crops import crops_of
+from sam_jax.predictors.duplicates import strict_limit
 from sam_jax.predictors.generator_options import GeneratorOptions
 from sam_jax.predictors.records import Candidate, without_small_regions
-from sam_jax.predictors.search import strict_limit
+from sam_jax.predictors.search import search, search_in_steps
 from sam_jax.presets import SAM_VIT_B
 from sam_jax.types import Model
 
@@ -152,6 +153,34 @@ def test_what_is_dropped_is_said(model, photo, records) -> None:
         found = generator.generate(photo)
     assert 0 < len(found) <= 3
     assert found[0]["predicted_iou"] == pytest.approx(records[0]["predicted_iou"], abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*masks passed")
+@pytest.mark.parametrize(
+    ("more", "batches"),
+    [
+        ({"points_per_side": 3, "crop_n_layers": 1, "box_nms_thresh": 0.4}, 10),
+        ({"max_candidates": 7}, 5),
+    ],
+)
+def test_in_steps_the_same_is_found(model, photo, more, batches) -> None:
+    options = GeneratorOptions(**{**LOOSE, **more}, points_per_batch=8)
+    (whole,) = search(model, [photo], options)
+    steps, progress = search_in_steps(model, photo, options), []
+    while True:
+        try:
+            progress.append(next(steps))
+        except StopIteration as end:
+            found = end.value
+            break
+    assert [(one.done, one.total) for one in progress] == [(i + 1, batches) for i in range(batches)]
+    assert progress[-1].held > len(whole)  # duplicates of the last crop, and what is dropped
+    assert len(found) == len(whole) > 2
+    for ours, theirs in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(ours.logits, theirs.logits)
+        np.testing.assert_array_equal(ours.box, theirs.box)
+        for name in ("crop", "iou", "stability", "point"):
+            assert getattr(ours, name) == getattr(theirs, name)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,26 @@ export async function json(method, path, body = undefined, signal = undefined) {
   return (await request(path, options)).json();
 }
 
+/** POST whose answer comes in lines of JSON: each but the last goes to online(line); resolves to the last. */
+export async function lines(path, body, online, signal) {
+  const options = { method: "POST", headers: headers({ "Content-Type": "application/json" }), body: JSON.stringify(body), signal };
+  const { body: stream } = await request(path, options);
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    const complete = (rest + (value ?? "")).split("\n");
+    rest = complete.pop();
+    for (const text of complete) {
+      const line = JSON.parse(text);
+      if (line.error) throw new ApiError(line.status, line.error);
+      if (line.total === undefined) return line;
+      online(line);
+    }
+    if (done) throw new ApiError(0, "The server closed the connection.");
+  }
+}
+
 /** Sends a file as the body; resolves to the JSON answer. */
 export async function upload(path, blob, name) {
   const named = { "Content-Type": "application/octet-stream", "X-File-Name": encodeURIComponent(name) };

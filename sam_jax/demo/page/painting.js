@@ -2,12 +2,14 @@
 
 import { element } from "./dom.js";
 import { decodeMask, drawMask, encodeMask } from "./overlay.js";
-import { maskOf } from "./prompting.js";
 
 export class Painting {
-  /** change(fields, at): gives the active object, or a new one, these prompts. */
-  constructor(tab, stage, objects, change) {
-    Object.assign(this, { tab, stage, objects, change });
+  /**
+   * place(): what is painted on, {size, shown}, [height, width] of its pixels and of masks. begin(): the
+   * mask to go on from, or null. color(): [r, g, b]. finish(mask): it is painted, or was loaded.
+   */
+  constructor(stage, status, { place, begin, color, finish }) {
+    Object.assign(this, { stage, status, place, begin, color, finish });
     this.bits = null; // of the stroke that goes on
     this.input = element("input", { type: "file", accept: "image/*" });
     this.input.onchange = () => {
@@ -18,14 +20,10 @@ export class Painting {
 
   /** More of a stroke, in pixels of the picture. It begins with the object's mask as it is. */
   stroke(points, done) {
-    const { picture } = this.tab;
-    const [height, width] = picture.shown;
-    if (!this.bits) {
-      const active = this.objects.active;
-      const before = active && !active.found ? active.paint || maskOf(active) : null;
-      this.bits = before ? before.bits.slice() : new Uint8Array(width * height);
-    }
-    const scale = width / picture.size[1];
+    const { size, shown } = this.place();
+    const [height, width] = shown;
+    this.bits ??= this.begin()?.bits.slice() ?? new Uint8Array(width * height);
+    const scale = width / size[1];
     const value = this.stage.tool === "eraser" ? 0 : 1;
     const radius = Math.max(0.5, (this.stage.brush * scale) / 2);
     points.forEach(([x, y], index) => {
@@ -42,7 +40,7 @@ export class Painting {
   }
 
   #disc(x, y, radius, value) {
-    const [height, width] = this.tab.picture.shown;
+    const [height, width] = this.place().shown;
     for (let row = Math.max(0, Math.floor(y - radius)); row <= Math.min(height - 1, y + radius); row++) {
       const half = Math.sqrt(Math.max(0, radius * radius - (row - y) ** 2));
       const from = Math.max(0, Math.round(x - half));
@@ -54,14 +52,13 @@ export class Painting {
   #finish() {
     const paint = this.preview;
     this.bits = this.preview = null;
-    if (paint.area) this.change({ paint, clicks: [], box: null, text: null }, performance.now());
-    else this.tab.status.error("Nothing is left of the mask: paint where the object is.");
+    if (paint.area) this.finish(paint);
+    else this.status.error("Nothing is left of the mask: paint where the object is.");
   }
 
   draw(context, width, height) {
     if (!this.preview) return;
-    const color = this.objects.active?.color || this.objects.colors[0];
-    drawMask(context, this.preview, color, width, height, 0.8);
+    drawMask(context, this.preview, this.color(), width, height, 0.8);
   }
 
   choose() {
@@ -69,7 +66,7 @@ export class Painting {
   }
 
   async #load(file) {
-    const { status, picture } = this.tab;
+    const { status } = this;
     let bitmap;
     try {
       bitmap = await createImageBitmap(file);
@@ -77,12 +74,11 @@ export class Painting {
       status.error(`${file.name} is not a picture that this browser reads: save the mask as PNG.`);
       return;
     }
-    const [height, width] = picture.size;
+    const { size: [height, width], shown: [h, w] } = this.place();
     if (Math.abs(bitmap.width / bitmap.height - width / height) > 0.01 * (width / height)) {
       status.error(`The mask ${file.name} is ${bitmap.width} × ${bitmap.height}, but the picture is ${width} × ${height}: they must have the same shape.`);
       return;
     }
-    const [h, w] = picture.shown;
     const canvas = element("canvas", { width: w, height: h });
     const context = canvas.getContext("2d");
     context.drawImage(bitmap, 0, 0, w, h);
@@ -95,6 +91,6 @@ export class Painting {
       status.error(`The mask ${file.name} is empty: it must be bright where the object is.`);
       return;
     }
-    this.change({ paint, clicks: [], box: null, text: null }, performance.now());
+    this.finish(paint);
   }
 }

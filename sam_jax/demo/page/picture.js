@@ -1,13 +1,14 @@
 // The picture tab: what is shown, what a pointer or a key does, and what its panels hold.
 
-import { element, panel, radios, slider } from "./dom.js";
+import { element, panel } from "./dom.js";
 import { Objects } from "./objects.js";
 import { drawBox, drawMask, drawPoint } from "./overlay.js";
 import { Opening } from "./opening.js";
 import { Painting } from "./painting.js";
-import { maskOf, Prompting } from "./prompting.js";
+import { maskOf, Prompting, startOf } from "./prompting.js";
 import { candidatesPanel, everythingPanel, exportPanel } from "./results.js";
 import { Stage } from "./stage.js";
+import { pointerTools, wordsPanel } from "./tools.js";
 
 const HELP = [
   ["click", "what is on the object"],
@@ -21,7 +22,7 @@ const HELP = [
   ["Ctrl Z, Ctrl Y", "undo, redo"],
   ["O", "open a picture"],
 ];
-const EMPTY = { clicks: [], box: null, paint: null, text: null, candidates: null, chosen: 0, found: null, last: null };
+const EMPTY = { clicks: [], box: null, paint: null, text: null, start: null, candidates: null, chosen: 0, found: null, last: null };
 
 export function mount(root, { api, info, status }) {
   const tab = { picture: null, info, api, status };
@@ -35,7 +36,12 @@ export function mount(root, { api, info, status }) {
   const list = element("div");
   const objects = new Objects(list, { colors: info.colors, onchange: () => update(), note });
   const prompting = new Prompting(tab, stage, objects);
-  const painting = new Painting(tab, stage, objects, change);
+  const painting = new Painting(stage, status, {
+    place: () => tab.picture,
+    begin: () => (objects.active && !objects.active.found ? objects.active.paint || maskOf(objects.active) : null),
+    color: () => objects.active?.color || objects.colors[0],
+    finish: (paint) => change({ paint, clicks: [], box: null, text: null }, performance.now()),
+  });
   const opening = new Opening(tab, stage, objects);
   Object.assign(tab, { objects, opening });
 
@@ -44,7 +50,7 @@ export function mount(root, { api, info, status }) {
   const fresh = element("button", { textContent: "New", title: "New object (N)", onclick: newObject });
   const nothing = element("p", { className: "quiet" });
   side.append(
-    ...(info.text ? [textPanel()] : []),
+    ...(info.text ? [wordsPanel((text) => change({ text }, performance.now()))] : []),
     candidates.node,
     panel("Objects", nothing, list, element("div", { className: "row" }, fresh)),
     exportPanel(tab),
@@ -54,22 +60,7 @@ export function mount(root, { api, info, status }) {
   update();
 
   function toolbar() {
-    const tool = radios("What the pointer does", [
-      ["on", "+ Add", "Add: clicks are on the object, drags are boxes (A)"],
-      ["off", "− Exclude", "Exclude: clicks are not part of it (X)"],
-      ["brush", "Paint", "Paint a mask (P)"],
-      ["eraser", "Erase", "Erase from the mask (E)"],
-    ], (value) => {
-      stage.tool = value;
-      brush.node.hidden = value === "on" || value === "off";
-      stage.draw();
-    });
-    const brush = slider("Brush", { min: 1, max: 100, step: 1, value: 20, title: "In thousandths of the picture" });
-    brush.node.hidden = true;
-    brush.node.classList.add("brush");
-    brush.input.addEventListener("input", () => setBrush());
-    const setBrush = () => (stage.brush = (brush.value / 1000) * Math.max(...(stage.size || [1000])));
-    const mask = element("button", { textContent: "Mask…", title: "Load a mask from a picture, bright inside", onclick: () => painting.choose() });
+    const tool = pointerTools(stage, painting);
     const undo = element("button", { textContent: "Undo", title: "Ctrl Z", onclick: () => objects.undo() });
     const redo = element("button", { textContent: "Redo", title: "Ctrl Y", onclick: () => objects.redo() });
     const clear = element("button", { textContent: "Clear", title: "Delete all objects", onclick: () => objects.clear() });
@@ -82,32 +73,22 @@ export function mount(root, { api, info, status }) {
     }
     setHover(prompting.isFast);
     const bar = document.getElementById("picture-tools");
-    bar.append(tool.node, brush.node, mask, hover, undo, redo, clear, open);
-    return { tool, undo, redo, clear, mask, bar, setBrush };
-  }
-
-  function textPanel() {
-    const input = element("input", { type: "text", maxLength: 200, placeholder: "such as: a red cup", "aria-label": "What the object is called" });
-    const go = element("button", { textContent: "Find", className: "primary" });
-    const form = element("form", { className: "row" }, input, go);
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      if (input.value.trim()) change({ text: input.value.trim() }, performance.now());
-    };
-    return panel("In words", form);
+    bar.append(...tool.nodes, hover, undo, redo, clear, open);
+    return { tool, undo, redo, clear, bar };
   }
 
   function click(x, y, label, at) {
     const clicks = objects.active?.clicks || [];
     if (clicks.length >= 28) return status.error("28 clicks are as many as one object takes: undo some, or begin a new object (N).");
-    change({ clicks: [...clicks, { x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, label }] }, at);
+    const place = { x: Math.round(x * 100) / 100, y: Math.round(y * 100) / 100, label };
+    change({ clicks: [...clicks, place], start: startOf(objects.active) }, at);
   }
 
   /** Prompts of the active object, or of a new one; `at` is when it was asked. */
   function change(fields, at) {
     if (!tab.picture) return;
     prompting.hover(null);
-    const asked = { ...fields, candidates: null, chosen: 0, failed: false };
+    const asked = { start: null, ...fields, candidates: null, chosen: 0, failed: false };
     const active = objects.active;
     prompting.askedAt = at;
     if (active && !active.found) objects.update(active.id, { ...asked, last: maskOf(active) });
@@ -136,7 +117,7 @@ export function mount(root, { api, info, status }) {
     tools.redo.disabled = !objects.future.length;
     tools.clear.disabled = !items.length;
     tools.bar.hidden = !tab.picture;
-    tools.setBrush();
+    tools.tool.setBrush();
     candidates.update();
     prompting.refresh();
     stage.draw();

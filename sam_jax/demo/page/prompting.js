@@ -23,8 +23,17 @@ export function promptOf(item) {
     box: item.box,
     mask: item.paint?.runs || null,
     text: item.text,
+    start: item.start,
     multimask: isAlone && (isClick || (Boolean(item.text) && !item.clicks.length)),
   };
+}
+
+/** What the next click on an object refines: the candidate that is chosen, by what it was the answer to. */
+export function startOf(item) {
+  if (!item || item.found) return null;
+  if (!(item.candidates?.length > 1)) return item.start;
+  const { clicks, box, text } = item;
+  return { clicks, box, text, candidate: item.candidates[item.chosen].candidate };
 }
 
 /** An answer whose mask is decoded when it is first looked at: most never are. */

@@ -5,6 +5,7 @@ import { decodeMask, drawMask } from "./overlay.js";
 import { maskOf, promptOf } from "./prompting.js";
 
 const THUMB = 150; // pixels
+const START = "Find everything";
 const GOLDEN = 0.618034; // turns of the hue, which neighbours in a list are apart
 
 /** Shown while the active object has more than one candidate: {node, update(), next()}. */
@@ -63,10 +64,15 @@ export function everythingPanel(tab) {
   const overlap = slider("Most overlap", { min: 0, max: 1, step: 0.05, value: 0.7, title: "Of two masks whose boxes overlap more, the better one stays" });
   const region = slider("Smallest region", { min: 0, max: 500, step: 5, value: 0, title: "Smaller holes and islands are removed, in pixels" });
   const crops = slider("Layers of crops", { min: 0, max: 2, step: 1, value: 0, title: "Look again at parts of the picture" });
-  const go = element("button", { className: "primary", textContent: "Find everything" });
-  go.onclick = async () => {
-    if (!tab.picture) return tab.status.error("Open a picture first.");
-    go.disabled = true;
+  const go = element("button", { className: "primary", textContent: START });
+  let running = null; // what stops it
+  go.onclick = () => {
+    if (running) return running.abort();
+    if (tab.picture) find();
+    else tab.status.error("Open a picture first.");
+  };
+
+  async function find() {
     const asked = tab.picture;
     const body = {
       points_per_side: points.value,
@@ -76,21 +82,35 @@ export function everythingPanel(tab) {
       min_mask_region_area: region.value,
       crop_n_layers: crops.value,
     };
-    const answer = await tab.status.during("Looking at everything (the first time compiles)…", tab.opening.ask(({ picture }) =>
-      tab.api.json("POST", "/api/picture/everything", { picture, ...body })));
-    go.disabled = false;
-    if (!answer || asked !== tab.picture) return;
+    running = new AbortController();
+    go.textContent = "Stop";
+    const { status } = tab;
+    const step = ({ done, total }) => status.progress(done, total, `Everything: ${Math.round((100 * done) / total)} %`);
+    const search = tab.opening.ask(({ picture }) =>
+      tab.api.lines("/api/picture/everything", { picture, ...body }, step, running.signal));
+    const answer = await status.during("Looking at everything…", search.catch((problem) => {
+      const isWanted = asked === tab.picture && !tab.opening.isOpening;
+      if (isWanted && problem.name !== "AbortError") throw problem;
+    }));
+    if (running.signal.aborted) status.say("Stopped.");
+    running = null;
+    go.textContent = START;
+    if (answer && asked === tab.picture) show(answer);
+  }
+
+  function show({ found, notes }) {
     const kept = tab.objects.items.filter((item) => !item.found);
-    const made = tab.objects.made(answer.found.map((found, index) => ({
+    const made = tab.objects.made(found.map((one, index) => ({
       clicks: [], box: null, paint: null, text: null, candidates: null, chosen: 0, last: null,
-      found: { ...found, mask: decodeMask(found.mask) },
+      found: { ...one, mask: decodeMask(one.mask) },
       color: hue(index),
     })));
     tab.objects.commit([...kept, ...made], null);
     const count = made.length === 1 ? "1 thing" : `${made.length} things`;
     const hint = made.length ? "" : " Lower the least score and stability.";
-    tab.status.say(`Found ${count}.${hint} ${answer.notes.join(" ")}`);
-  };
+    tab.status.say(`Found ${count}.${hint} ${notes.join(" ")}`);
+  }
+
   return element("details", { className: "panel" }, element("summary", { textContent: "Everything" }),
     element("div", { className: "stack" }, points.node, iou.node, stability.node, overlap.node, region.node, crops.node, go));
 }

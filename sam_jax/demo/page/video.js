@@ -1,8 +1,10 @@
 // The video tab: opens a video, and ties the frame shown, the objects, tracking and files together.
 
-import { element, radios } from "./dom.js";
+import { element } from "./dom.js";
 import { Objects } from "./objects.js";
+import { Painting } from "./painting.js";
 import { Stage } from "./stage.js";
+import { pointerTools, wordsPanel } from "./tools.js";
 import { Frames, Player } from "./video_frames.js";
 import { HELP, listenOnStage, pressed } from "./video_keys.js";
 import { Opening } from "./video_opening.js";
@@ -29,8 +31,18 @@ class VideoTab {
     this.stage = new Stage(part("stage"), {
       onclick: (x, y, label) => this.#prompt((old) => ({ ...old, clicks: [...old.clicks, { x, y, label }] })),
       onbox: (box) => this.#prompt(() => ({ clicks: [], box })),
-      paint: (...given) => this.view.paint(...given, { work: this.work, objects: this.objects, frame: this.shown }),
+      onstroke: (points, done) => this.#stroke(points, done),
+      paint: (...given) => {
+        this.view.paint(...given, { work: this.work, objects: this.objects, frame: this.shown });
+        this.painting.draw(given[0], ...given[2]);
+      },
     }, "The frame");
+    this.painting = new Painting(this.stage, status, {
+      place: () => this.work,
+      begin: () => this.view.maskOf(this.work, this.objects.active, this.shown),
+      color: () => this.objects.active?.color || this.objects.colors[0],
+      finish: ({ runs }) => this.#prompt(() => ({ clicks: [], box: null, mask: runs })),
+    });
     this.timeline = new Timeline(part("timeline"), { onseek: (frame) => this.leave(frame) });
     this.objects = new Objects(part("objects"), {
       colors: info.colors,
@@ -125,21 +137,36 @@ class VideoTab {
   // Prompts
 
   #prompt(change) {
-    if (this.work.tracking) {
-      this.status.say("Tracking is under way: stop it first (Esc), then click.");
-      return;
-    }
+    if (this.work.tracking) return this.#wait();
+    this.status.clear();
     this.player.stop();
     const frame = this.shown;
     const item = this.objects.active;
     const old = item?.prompts.get(frame) ?? { clicks: [], box: null };
-    const prompts = new Map(item?.prompts).set(frame, change(old));
+    const prompt = change(old);
+    const prompts = new Map(item?.prompts).set(frame, prompt);
     const { id, name } = item ? item : this.objects.add({ prompts });
     if (item) this.objects.update(id, { prompts });
-    this.work.settle().then(() => {
-      const text = answerOf(this.work, { id, name }, frame);
-      if (text) this.status.say(text);
+    const { work } = this;
+    work.settle().then(() => {
+      const isAnswered = work.things.get(id)?.asked.get(frame) === prompt; // not refused, or overtaken
+      if (isAnswered) this.status.say(answerOf(work, { id, name }, frame));
     });
+  }
+
+  #stroke(points, done) {
+    if (this.work.tracking && !this.painting.bits) return this.#wait();
+    this.player.stop();
+    this.painting.stroke(points, done);
+  }
+
+  #find(text) {
+    if (!this.work.tracking) this.status.say(`Looking for ${text} on this frame…`);
+    this.#prompt(() => ({ clicks: [], box: null, text }));
+  }
+
+  #wait() {
+    this.status.say("Tracking is under way: stop it first (Esc), then go on.");
   }
 
   newObject() {
@@ -182,6 +209,7 @@ class VideoTab {
       if (frames !== this.frames) continue; // another video was opened meanwhile
       frames.pinned = this.shown = number;
       this.stage.show(bitmap, this.work.size);
+      this.tool.setBrush();
       frames.ahead(number, step);
     }
   }
@@ -257,17 +285,15 @@ class VideoTab {
   }
 
   #listenToTools() {
-    this.tool = radios("What the pointer does", [
-      ["on", "+ Add", "Add: clicks are on the object, drags are boxes (A)"],
-      ["off", "− Exclude", "Exclude: clicks are not part of it (X)"],
-    ], (tool) => (this.stage.tool = tool));
+    this.tool = pointerTools(this.stage, this.painting);
+    if (this.info.text) part("side").prepend(wordsPanel((text) => this.#find(text)));
     const button = (textContent, title, onclick) => element("button", { textContent, title, onclick });
     this.undo = button("Undo", "Ctrl Z", () => this.step(false));
     this.redo = button("Redo", "Ctrl Y", () => this.step(true));
     this.clear = button("Clear frame", "Take back what was asked about this object on this frame", () => this.#clearFrame());
     const open = button("Open…", "Another video (O)", () => this.opening.choose());
     open.className = "end";
-    part("tools").append(this.tool.node, this.undo, this.redo, this.clear, open);
+    part("tools").append(...this.tool.nodes, this.undo, this.redo, this.clear, open);
     part("new").onclick = () => this.newObject();
     part("play").onclick = () => this.play();
     part("before").onclick = () => this.leave(this.frame - 1);

@@ -9,6 +9,12 @@ export class View {
     this.decoded = new Map(); // masks of the frame that is drawn
   }
 
+  /** An object's mask on the frame that is drawn; null if none is known. */
+  maskOf(work, item, frame) {
+    const here = item && work.at(item.id, frame);
+    return here ? this.decoded.get(here.mask) ?? decodeMask(here.mask) : null;
+  }
+
   /** Draws the masks and prompts of a frame; the rest as for `Stage`'s paint. */
   paint(context, toView, [width, height], { work, objects, frame }) {
     const decoded = new Map();
@@ -52,7 +58,6 @@ export function describe(work, items) {
 /** What a click or a box was answered with, and what may come next. */
 export function answerOf(work, { id, name }, frame) {
   const here = work.at(id, frame);
-  if (!here) return null; // refused, or taken back
   const score = here.score === null ? "not there, says the model" : `score ${here.score.toFixed(2)}`;
   const isCorrection = work.things.get(id).found.size > 1;
   const next = isCorrection ? "track again to carry it on (F, R, T)" : "mark more, or track (F, R, T)";

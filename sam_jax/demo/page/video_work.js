@@ -5,7 +5,7 @@ const NOTHING = { clicks: [], box: null };
 // What was found of an object. `version` is the server's: it grows whenever prompts change.
 class Thing {
   constructor() {
-    this.asked = new Map(); // frame -> {clicks: [{x, y, label}], box: [x0, y0, x1, y1] or null}
+    this.asked = new Map(); // frame -> {clicks: [{x, y, label}], box: [x0, y0, x1, y1] or null, mask?: runs, text?}
     this.found = new Map(); // frame -> {mask: {size, counts}, iou, object_logit, version}
     this.version = 0;
   }
