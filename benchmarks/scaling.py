@@ -166,7 +166,13 @@ def size_point(n: int, answers: list[Case], ran: bool) -> Point:
 def stretches(answers: list[Case], items: int) -> list[Point]:
     """Of a flow. "prepare" ends with a turn, which warms up."""
     return [
-        Point(i * items, turn["each"], [], turn["now_mb"], programs=turn["programs"])
+        Point(
+            i * items,
+            turn["each"],
+            [turn["cpu_seconds"] / items],
+            turn["now_mb"],
+            programs=turn["programs"],
+        )
         for i, turn in enumerate(answers[1:], 1)
     ]
 
@@ -232,9 +238,10 @@ def main() -> None:
             lines[line.part, line.what] = line
             if options.results:
                 write(options.results, list(lines.values()))
-    report(list(lines.values()), options.markdown)
+    found = sorted(lines.values(), key=lambda line: get_args(What).index(line.part))
+    report(found, options.markdown)
     if options.plot:
-        scaling_plot.draw(list(lines.values()), options.plot)
+        scaling_plot.draw(found, options.plot)
 
 
 if __name__ == "__main__":

@@ -78,12 +78,12 @@ def draw(lines: Sequence[Line], path: Path) -> None:
 
 def _costs(axes: Any, lines: Sequence[Line]) -> None:
     first = lines[0]
-    axes.set_title("time, first = 1" if first.flow else "time, smallest = 1")
+    axes.set_title("time, median = 1" if first.flow else "time, smallest = 1")
     for line, color in zip(lines, _COLORS, strict=False):
         style = "-" if line.flow else "o-"
         axes.plot(_n(line), costs(line), style, color=color, markersize=4, label=line.what)
     if first.flow:
-        axes.set_ylim(0, 1.5)
+        axes.set_ylim(0, 1.5 * max(cost or 0 for cost in costs(first)))
     else:
         work = [(n / _n(first)[0]) ** first.power for n in _n(first)]
         label = "as the pixels" if first.power == 2 else "linear"
@@ -95,18 +95,23 @@ def _costs(axes: Any, lines: Sequence[Line]) -> None:
 
 def _memory(axes: Any, lines: Sequence[Line]) -> None:
     axes.set_title("memory, MB")
-    peak = "resident" if lines[0].flow else "peak of the process"
+    peak = "resident" if lines[0].flow else "process, peak"
     for line, color in zip(lines, _COLORS, strict=False):
         name = f"{line.what}: " if len(lines) > 1 else ""
         style = "-" if line.flow else "o-"
         memory = [point.memory_mb for point in line.points]
         axes.plot(_n(line), memory, style, color=color, markersize=4, label=f"{name}{peak}")
         if (program := [_program(point) for point in line.points])[0] is not None:
-            label = f"{name}its program"
+            label = f"{name}program"
             axes.plot(_n(line), program, "o:", color=color, markersize=3, label=label)
     top = max(point.memory_mb or 0 for line in lines for point in line.points)
-    axes.set_ylim(0, 1.5 * top)  # with room for the legend
-    axes.legend(loc="upper left")
+    if lines[0].flow:
+        axes.set_ylim(0, 1.5 * top)
+    else:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.set_ylim(None, 10 ** (1 + 0.5 * len(axes.lines)) * top)  # with room for the legend
+    axes.legend(loc="lower right" if lines[0].flow else "upper left")
 
 
 def _x_axis(axes: Any, line: Line) -> None:

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from scipy.stats import theilslopes
 
-_FIRST = 3  # bins that a slope is relative to
 SIZES_HEADER = (
     "part", "what", "model, dtype", "n", "cost (min-max)", "cost each", "CPU time", "peak MB",
     "program MB: arguments", "temporaries", "output",
 )  # fmt: skip
 FLOWS_HEADER = (
-    "part", "what", "model, dtype", "length", "cost from first to last % (95 %)",
-    "resident MB: first", "last", "from first to last % (95 %)", "compiled on the way",
+    "part", "what", "model, dtype", "length", "from first to last, % (95 %): time", "CPU time",
+    "memory", "resident MB: first", "last", "compiled on the way",
 )  # fmt: skip
 
 
@@ -25,7 +24,7 @@ class Point:
     """Attributes:
     n: of what the line counts; of a flow, how many items have gone by.
     seconds: of each turn; of a flow, of each item since the point before. None where nothing ran.
-    cpu: seconds that all cores worked, likewise; of a flow none.
+    cpu: seconds that all cores worked, likewise; of a flow, on an item, on average.
     memory_mb: peak of the process; of a flow, resident after the last item.
     arguments_mb, temporaries_mb, output_mb: of the program, where it is one; else None.
     programs: compiled by the process so far.
@@ -62,7 +61,7 @@ class Line:
 
 
 class Slope(NamedTuple):
-    """From the first to the last value, % of the first ones; with the ends of the 95 % interval."""
+    """From the first to the last value, % of the median; with the ends of the 95 % interval."""
 
     change: float
     low: float
@@ -72,7 +71,7 @@ class Slope(NamedTuple):
 def slope(values: Sequence[float]) -> Slope:
     """Of the line with the median of all slopes between two values (Theil and Sen)."""
     found = theilslopes(values)
-    scale = 100 * (len(values) - 1) / statistics.median(values[:_FIRST])
+    scale = 100 * (len(values) - 1) / statistics.median(values)
     return Slope(*(scale * s for s in (found.slope, found.low_slope, found.high_slope)))
 
 
@@ -89,13 +88,13 @@ def relative(seconds: Sequence[float], base: Sequence[float]) -> Relative:
 
 
 def costs(line: Line) -> list[float | None]:
-    """Of each point, as a multiple of the first; None where nothing ran."""
+    """Of each point, as a multiple of the first, or of a flow's median; None where nothing ran."""
     base = line.points[0]
     if not base.seconds:
         return [None] * len(line.points)
     if line.flow:
-        first = statistics.median(base.seconds)
-        return [statistics.median(point.seconds) / first for point in line.points]
+        medians = [statistics.median(point.seconds) for point in line.points]
+        return [median / statistics.median(medians) for median in medians]
     return [relative(point.seconds, base.seconds).median for point in line.points]
 
 
@@ -134,15 +133,15 @@ def flow_row(line: Line, *, times: bool) -> list[str]:
     """
     first, last = line.points[0], line.points[-1]
     medians = [statistics.median(point.seconds) for point in line.points]
+    cpu = [point.cpu[0] for point in line.points]
     memory = [point.memory_mb or 0 for point in line.points]
     cells = [
         line.part,
         line.what,
         f"{line.model}, {line.dtype}",
         f"{last.n:,}",
-        _change(slope(medians)),
-        *(_mb(value, 1) for value in (memory[0], memory[-1])),
-        _change(slope(memory)),
+        *(_change(slope(values)) for values in (medians, cpu, memory)),
+        *(_mb(value, 0) for value in (memory[0], memory[-1])),
         str(last.programs - first.programs),
     ]
     return [*cells, f"{1e3 * medians[0]:.1f}, {1e3 * medians[-1]:.1f}"] if times else cells

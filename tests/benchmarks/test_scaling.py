@@ -47,7 +47,11 @@ FLOW = replace(
     flow=True,
     points=[
         Point(
-            10 * (i + 1), [0.1 + 0.001 * i, 0.1 + 0.001 * i, 9.0], [], 200.0 + 0.1 * i, programs=5
+            10 * (i + 1),
+            [0.1 + 0.001 * i, 0.1 + 0.001 * i, 9.0],
+            [0.25 - 0.001 * i],
+            200.0 + 0.1 * i,
+            programs=5,
         )
         for i in range(11)
     ],
@@ -60,9 +64,9 @@ def test_turns_are_compared_with_those_beside_them() -> None:
 
 def test_a_slope_is_the_change_over_the_whole_length() -> None:
     rising = [100 + 2 * i for i in range(11)]
-    assert slope(rising) == pytest.approx((2000 / 102,) * 3)
+    assert slope(rising) == pytest.approx((2000 / 110,) * 3)
     rising[5] = 1e6  # one value does not matter
-    assert slope(rising).change == pytest.approx(2000 / 102, rel=0.1)
+    assert slope(rising).change == pytest.approx(2000 / 110, rel=0.1)
     assert slope([7.0] * 20) == (0, 0, 0)
 
 
@@ -85,10 +89,11 @@ def test_what_did_not_run_has_bytes_only() -> None:
 
 
 def test_a_flow_is_one_row() -> None:
-    assert costs(FLOW)[-1] == pytest.approx(1.1)
+    assert costs(FLOW)[-1] == pytest.approx(1.1 / 1.05)
     row = flow_row(FLOW, times=False)
     assert len(row) == len(FLOWS_HEADER)
-    assert row[3:] == ["110", "+9.9 (+9.9 to +9.9)", "200.0", "201.0", "+0.5 (+0.5 to +0.5)", "0"]
+    changes = ["+9.5 (+9.5 to +9.5)", "-4.1 (-4.1 to -4.1)", "+0.5 (+0.5 to +0.5)"]
+    assert row[3:] == ["110", *changes, "200", "201", "0"]
     assert flow_row(FLOW, times=True)[-1] == "100.0, 110.0"
 
 
@@ -112,14 +117,14 @@ def test_a_plot_of_every_part_and_the_same_each_time(tmp_path: Path) -> None:
 
 def test_what_a_worker_answers_becomes_points() -> None:
     told = {"arguments_mb": 1, "temporaries_mb": 2, "output_mb": 3, "programs": 4}
-    turn = {"seconds": 0.5, "cpu_seconds": 0.7, "peak_mb": 9, "now_mb": 8, "each": [0.1]} | told
+    turn = {"seconds": 0.5, "cpu_seconds": 0.5, "peak_mb": 9, "now_mb": 8, "each": [0.1]} | told
     assert scaling.size_point(2, [turn, turn, turn], ran=True) == Point(
-        2, [0.5, 0.5], [0.7, 0.7], 9, 1, 2, 3, 4
+        2, [0.5, 0.5], [0.5, 0.5], 9, 1, 2, 3, 4
     )
     assert scaling.size_point(2, [turn], ran=False) == Point(2, [], [], None, 1, 2, 3, 4)
     assert scaling.stretches([turn, turn, turn], 10) == [
-        Point(10, [0.1], [], 8, programs=4),
-        Point(20, [0.1], [], 8, programs=4),
+        Point(10, [0.1], [0.05], 8, programs=4),
+        Point(20, [0.1], [0.05], 8, programs=4),
     ]
 
 
