@@ -164,7 +164,6 @@ def test_refusals(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch
     [
         {"run": "step", "objects": 2},
         {"run": "encode", "pictures": 2},
-        {"run": "track", "frames": 3},
         {"run": "stream", "video": CLIP, "items": 3},
         {"run": "pictures", "items": 2},
         {"run": "batch", "pictures": 2},
@@ -184,6 +183,16 @@ def test_the_worker_runs(
     elif case["run"] != "batch":
         assert set(known) == {"arguments_mb", "temporaries_mb", "output_mb"}
         assert min(known.values()) > 0
+
+
+def test_what_a_clip_needs_beside_frames_and_answers_does_not_grow(
+    small_tracker: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scaling_ours, "random_model", lambda config, dtype: small_tracker())
+    case = {"run": "track", "model": "sam2.1-hiera-nano", "dtype": "float32"}
+    short, long = (scaling_ours.prepare(case | {"frames": t})[1] for t in (3, 2048))
+    assert long["temporaries_mb"] == pytest.approx(short["temporaries_mb"], abs=0.1)
+    assert long["output_mb"] > 100 * short["output_mb"]
 
 
 def test_a_worker_is_a_process() -> None:
