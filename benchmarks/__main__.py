@@ -13,7 +13,8 @@ start-cold.
 On an accelerator it measures sam_jax there instead, with random weights and in bfloat16: frames/s
 of every size and number of objects, pictures/s by batch, and everything in a picture.
 
-Training: python -m benchmarks.train. TPU programs, without a TPU: python -m benchmarks.tpu.
+Training: python -m benchmarks.train. How cost grows: python -m benchmarks.scaling. TPU programs,
+without a TPU: python -m benchmarks.tpu.
 """
 
 import subprocess

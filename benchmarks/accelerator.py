@@ -12,8 +12,9 @@ from jax.typing import DTypeLike
 from rich.progress import track
 
 import sam_jax
-from benchmarks.worker import boxes
+from benchmarks.worker import boxes, resident_mb
 from sam_jax import image
+from sam_jax.config import Config
 from sam_jax.io.images import read_image
 from sam_jax.io.videos import open_video
 from sam_jax.models import abstract_params, build
@@ -36,7 +37,7 @@ def rows(
     """Frames tracked, pictures encoded, and pictures in which everything was found, a second."""
     found = []
     for name in track(models, description="measuring"):
-        model = random_model(name, jnp.bfloat16)
+        model = random_model(preset(name), jnp.bfloat16)
         for count in objects:
             seconds = track_seconds(model, video, count)
             found.append([name, f"frame tracked, {count} objects", *_rates(seconds)])
@@ -47,9 +48,9 @@ def rows(
     return found
 
 
-def random_model(name: str, dtype: DTypeLike) -> Model:
-    """A released size with random weights, on the default device."""
-    module = build(preset(name), dtype)
+def random_model(config: Config, dtype: DTypeLike) -> Model:
+    """Random weights, on the default device."""
+    module = build(config, dtype)
     random = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: jnp.asarray(0.05 * random.standard_normal(leaf.shape, np.float32)),
@@ -95,6 +96,14 @@ def everything_seconds(model: Model, photo: Path) -> float:
     """For a picture, with the official limits, which no mask of random weights passes."""
     generator, picture = sam_jax.AutomaticMaskGenerator(model), read_image(photo)
     return _seconds(lambda: generator.generate(picture))
+
+
+def peak_mb() -> float:
+    """Of the device where it counts its memory, else of this process."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"] / 2**20
+    return resident_mb()
 
 
 def _seconds(run: Callable[[], object]) -> float:

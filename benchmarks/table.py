@@ -61,7 +61,7 @@ def conditions(threads: int) -> str:
 
     return (
         f"{jax.devices()[0].device_kind}, Python {sys.version.split()[0]}, jax {jax.__version__}, "
-        f"{threads} threads, {'tcmalloc' if allocator() else 'default malloc'} on both sides"
+        f"{threads} threads, {'tcmalloc' if allocator() else 'default malloc'}"
     )
 
 
@@ -74,6 +74,9 @@ def show(
         table.add_row(*row)
     Console(width=max(Console().width, 160)).print(table)  # narrower, it is cut off
     if markdown:
-        lines = [header, ["---"] * len(header), *rows]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        markdown.write_text(f"{note}\n\n{text}\n")
+        markdown.write_text(f"{note}\n\n{as_markdown(header, rows)}\n")
+
+
+def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 import sam_jax
+from benchmarks.accelerator import peak_mb
 from benchmarks.train_case import SHAPES, Shape, arrays
-from benchmarks.worker import Case, resident_mb, serve
+from benchmarks.worker import Case, serve
 from sam_jax.types import Model
 from train.config import Prompting, Recipe, Source, Stream
 from train.data.pipeline import make_loader
@@ -99,14 +100,6 @@ def share_of_waiting(
         waited += time.perf_counter() - since
         step(batch)
     return waited, time.perf_counter() - started
-
-
-def peak_mb() -> float:
-    """Of the device where it counts its memory, else of this process."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"] / 2**20
-    return resident_mb()
 
 
 if __name__ == "__main__":

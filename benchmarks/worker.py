@@ -26,7 +26,9 @@ def resident_mb() -> float:
 
 
 def serve(
-    prepare: Callable[[Case], Callable[[], object]], peak_mb: Callable[[], float] = resident_mb
+    prepare: Callable[[Case], Callable[[], object]],
+    peak_mb: Callable[[], float] = resident_mb,
+    more: Callable[[], Case] = dict,
 ) -> None:
     """Answer requests until standard input closes.
 
@@ -34,6 +36,7 @@ def serve(
       prepare: builds a case (loading and compiling) and returns what one repetition calls; that
         call must block until its result exists.
       peak_mb: peak memory of the device that is measured.
+      more: what else to answer to each request.
     """
     run: Callable[[], object] | None = None
     for line in sys.stdin:
@@ -51,7 +54,7 @@ def serve(
                 count += 1
             answer = {"seconds": (time.perf_counter() - started) / count}
         answer["cpu_seconds"] = (time.process_time() - worked) / count
-        answer["peak_mb"] = peak_mb()
+        answer |= {"peak_mb": peak_mb()} | more()
         print(json.dumps(answer), flush=True)
 
 
@@ -78,9 +81,8 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # closes its pipes, at which it ends, and waits for it
+            pass
 
 
 def boxes(count: int, height: int, width: int) -> list[list[float]]:

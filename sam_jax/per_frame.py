@@ -41,8 +41,15 @@ def over_frames(
     t = jax.tree.leaves(inputs)[0].shape[0]
     chunk = min(t, chunk)
 
+    def one(state: VideoState, inputs: tuple) -> tuple[VideoState, FrameOutput]:
+        features = encode(jax.tree.map(lambda x: x[None], inputs))
+        return frame(state, (jax.tree.map(lambda x: x[0], features), *inputs))
+
     def frames(state: VideoState, inputs: tuple) -> tuple[VideoState, FrameOutput]:
         return jax.lax.scan(frame, state, (encode(inputs), *inputs))
+
+    if chunk == 1:  # chunks of one frame would cost a copy of all answers
+        return jax.lax.scan(one, state, inputs)
 
     whole = t // chunk * chunk
     chunks = jax.tree.map(lambda x: x[:whole].reshape(whole // chunk, chunk, *x.shape[1:]), inputs)

@@ -67,7 +67,9 @@ def test_what_an_accelerator_is_asked(
     monkeypatch.setattr(accelerator, "random_model", lambda name, dtype: small_tracker())
     monkeypatch.setattr(accelerator, "everything_seconds", lambda model, photo: 0.5)
     clip: Any = list(drifting(3, 40, 60))
-    found = accelerator.rows(clip, Path(), models=("small",), objects=(2,), batches=(1, 2))
+    found = accelerator.rows(
+        clip, Path(), models=("sam2.1-hiera-tiny",), objects=(2,), batches=(1, 2)
+    )
     assert [row[1] for row in found] == [
         "frame tracked, 2 objects", "picture encoded, 1 at once", "picture encoded, 2 at once",
         "everything in a picture",
