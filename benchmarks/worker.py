@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,11 +63,12 @@ class Worker:
     """The parent's end of a worker process."""
 
     def __init__(self, python: str, module: str, threads: int) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
         self._process = subprocess.Popen(
             [python, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
             env=environment(threads),
         )
@@ -77,11 +79,14 @@ class Worker:
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self._process.args} stopped (status {self._process.wait()})")
+            status = self._process.wait()
+            self._said.seek(0)
+            last = (self._said.read().strip().splitlines() or ["it said nothing"])[-1]
+            raise RuntimeError(f"{self._process.args} stopped (status {status}): {last}")
         return json.loads(line)
 
     def close(self) -> None:
-        with self._process:  # closes its pipes, at which it ends, and waits for it
+        with self._said, self._process:  # closes its pipes, at which it ends, and waits for it
             pass
 
 
