@@ -284,14 +284,14 @@ def test_every_platform_gets_what_is_described(place, model) -> None:
                     assert avals[array].dtype == dtype, (name, platform, array)
 
 
-def test_accelerators_get_their_own_formulation(place) -> None:
-    """Objects as a batch, in which nothing branches; on CPU in turn, and skipped where idle."""
+def test_platforms_get_their_own_formulation(place) -> None:
+    """On GPU objects as a batch, in which nothing branches; else in turn, skipped where idle."""
     for name in ("track-step", "track-masks"):
         branches = {
             platform: _read(place, name, platform).mlir_module().count("stablehlo.case")
             for platform in ("cpu", "cuda", "tpu")
         }
-        assert branches["cuda"] == branches["tpu"] == 0 < branches["cpu"]
+        assert branches["cuda"] == 0 < min(branches["cpu"], branches["tpu"])
 
 
 def test_the_weights_are_a_checkpoint(place, model) -> None:
