@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sam_jax.frame import TrackOptions
-from sam_jax.ops.formulation import for_gpu
+from sam_jax.ops.formulation import for_cpu, for_tpu
 from sam_jax.types import ImageFeatures
 
 
@@ -37,7 +37,7 @@ def over_each(
     n = max(x.shape[0] for x in jax.tree.leaves(objects))
     one_by_one = options.one_by_one
     if one_by_one is None:
-        one_by_one = not for_gpu()
+        one_by_one = for_cpu() or for_tpu()
     groups = n if one_by_one else b
     objects = jax.tree.map(lambda x: x.reshape(groups, x.shape[0] // groups, *x.shape[1:]), objects)
     if groups == 1:

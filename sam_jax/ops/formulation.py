@@ -18,9 +18,9 @@ def for_cpu() -> bool:
     return (_platform.get() or jax.default_backend()) == "cpu"
 
 
-def for_gpu() -> bool:
-    """Whether what is being traced is for a GPU."""
-    return (_platform.get() or jax.default_backend()) in ("gpu", "cuda", "rocm")
+def for_tpu() -> bool:
+    """Whether what is being traced is for a TPU."""
+    return (_platform.get() or jax.default_backend()) == "tpu"
 
 
 @contextmanager
