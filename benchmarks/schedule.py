@@ -195,7 +195,7 @@ def _traffic(
     total = 0.0
     for number, operand in enumerate(i.operands):
         if operand in types:
-            total += min(_bytes(types[operand]), _sliced(inside, number))
+            total += min(_bytes(types[operand]), _sliced(inside, number, computations))
     root = next((x for x in inside if x.root), i)
     if "dynamic-update-slice" in (root.kind, i.kind) or "dynamic-update-slice" in root.name:
         named = {x.name: x.type for x in inside} or types
@@ -209,15 +209,34 @@ def _traffic(
     return total + _bytes(i.type)
 
 
-def _sliced(inside: list[_Instruction], number: int) -> float:
-    """Bytes of the slices of a fusion's parameter, if it is only sliced; else infinity."""
+def _sliced(
+    inside: list[_Instruction], number: int, computations: dict[str, list[_Instruction]]
+) -> float:
+    """Bytes of the slices of a fusion's parameter, if it is only sliced; else infinity.
+
+    Slicing may be a fusion inside of it, or follow a bitcast.
+    """
     own = [x for x in inside if x.kind == "parameter" and f"parameter({number})" in x.line]
-    if not own:
-        return math.inf
-    users = [x for x in inside if own[0].name in x.operands]
-    if not users or any(x.kind not in _SLICING or x.operands[0] != own[0].name for x in users):
-        return math.inf
-    return sum(_bytes(x.type, everywhere=True) for x in users)
+    return _slices_of(own[0].name, inside, computations) if own else math.inf
+
+
+def _slices_of(
+    name: str, inside: list[_Instruction], computations: dict[str, list[_Instruction]]
+) -> float:
+    users = [x for x in inside if name in x.operands]
+    total = 0.0 if users else math.inf
+    for x in users:
+        if x.kind in _SLICING and x.operands[0] == name:
+            total += _bytes(x.type, everywhere=True)
+        elif x.kind == "bitcast":
+            total += _slices_of(x.name, inside, computations)
+        elif x.kind == "fusion":
+            called = computations.get(_called(x, "calls"), [])
+            places = [i for i, operand in enumerate(x.operands) if operand == name]
+            total += sum(_sliced(called, place, computations) for place in places)
+        else:
+            return math.inf
+    return total
 
 
 def _bytes(type_: str, *, everywhere: bool = False) -> float:

@@ -48,9 +48,9 @@ class TrackOptions:
         only_obj_ptrs_in_the_past_for_eval; training takes all.
       fill_hole_area: holes of at most so many low-resolution pixels are filled. Upstream: the same
         name, 8 in the official builder; without its CUDA extension it does nothing there.
-      one_by_one: objects are computed in turn, not as a batch; None: on CPU, where it is quicker
-        and where objects that need no work cost none. Has to be false where jit shards objects
-        over CPU devices; under shard_map anything goes.
+      one_by_one: objects are computed in turn, not as a batch; None: on CPU and TPU, where it is
+        quicker and where objects that need no work cost none. Has to be false where jit shards
+        objects over such devices; under shard_map anything goes.
     """
 
     max_prompted: int | None = None

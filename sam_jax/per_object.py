@@ -1,7 +1,9 @@
 """How the objects of a frame are computed: in turn, or as a batch.
 
-On CPU in turn, where work that an object does not need is skipped; on accelerators as a batch, in
+On CPU and TPU in turn, where work that an object does not need is skipped; on GPU as a batch, in
 which nothing may branch: a branch under vmap computes both sides, and is a collective on a mesh.
+A TPU has room beside its units for the scores of one object, but not for those of several, which
+would go to the main memory and back; see docs/performance.md.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sam_jax.frame import TrackOptions
-from sam_jax.ops.formulation import for_cpu
+from sam_jax.ops.formulation import for_cpu, for_tpu
 from sam_jax.types import ImageFeatures
 
 
@@ -35,7 +37,7 @@ def over_each(
     n = max(x.shape[0] for x in jax.tree.leaves(objects))
     one_by_one = options.one_by_one
     if one_by_one is None:
-        one_by_one = for_cpu()
+        one_by_one = for_cpu() or for_tpu()
     groups = n if one_by_one else b
     objects = jax.tree.map(lambda x: x.reshape(groups, x.shape[0] // groups, *x.shape[1:]), objects)
     if groups == 1:

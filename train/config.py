@@ -5,10 +5,11 @@ Numbers in the defaults are those of the official fine-tuning recipe,
 sam2/configs/sam2.1_training/sam2.1_hiera_b+_MOSE_finetune.yaml, where it has them.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sam_jax.config import WordsConfig
+from train.recipe_checks import check
 
 SourceKind = Literal["synthetic", "davis", "sav", "sa1b", "coco", "pairs", "records"]
 
@@ -281,65 +282,4 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "accumulate": 1, "fsdp": 1, "save_every": 1, "keep": 1}
-        least |= {"log_every": 0, "pictures_every": 0, "workers": 0}
-        _check_least(self, "", least)
-        for name in ("images", "videos"):
-            if (stream := getattr(self, name)) is not None:
-                _check_least(stream, f"{name}.", {"batch": 1, "frames": 1, "objects": 1})
-                _check_least(stream.source, f"{name}.source.", {"stride": 1})
-                counts = {"first_frames": 1, "corrected_frames": 0, "corrections": 0}
-                _check_least(stream.prompts, f"{name}.prompts.", {**counts, "mask_only": 0})
-        _check_least(self.losses, "losses.", {"stride": 1})
-        counts = {"samples": 0, "frames": 0, "objects": 0, "every": 0}
-        _check_least(self.evaluation, "evaluation.", counts)
-        for name in ("drop_path", "dropout"):
-            if not 0 <= (chance := getattr(self, name)) < 1:
-                raise ValueError(f"{name} is a chance, at least 0 and below 1, got {chance}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema is a decay, between 0 and 1, got {self.ema}")
-        if self.images is None and self.videos is None:
-            raise ValueError("a recipe needs images, videos, or both")
-        if self.images is not None and self.images.frames != 1:
-            raise ValueError(f"images are clips of one frame, not of {self.images.frames}")
-        if self.videos is not None and self.videos.frames == 1:
-            raise ValueError("clips of one frame are images: videos.frames must be at least 2")
-        self._check_text()
-
-    def _check_text(self) -> None:
-        if self.videos is not None and self.videos.prompts.text_share:
-            raise ValueError("videos.prompts.text_share must be 0: only pictures are asked by text")
-        if self.images is None or not (share := self.images.prompts.text_share):
-            return
-        if not 0 < share <= 1:
-            raise ValueError(f"images.prompts.text_share is a chance, 0 to 1, got {share}")
-        if self.losses.locate_steps:
-            raise ValueError(
-                "losses.locate_steps must be 0 with images.prompts.text_share: a text alone says"
-                " nothing about where a disc could be"
-            )
-        if self.words is None:
-            if not self.text_dim or not self.embeddings:
-                raise ValueError(
-                    "images.prompts.text_share needs words, for a text tower; or text_dim and "
-                    "embeddings, which python -m train.embed writes"
-                )
-            return
-        if self.text_dim or self.embeddings:
-            raise ValueError("words make the text of objects: set neither text_dim nor embeddings")
-        if self.images.source.kind != "synthetic":
-            raise ValueError(
-                f"images.prompts.text_share needs phrases, and the source {self.images.source.kind}"
-                " has none; synthetic has"
-            )
-        if changes := [name for name, value in asdict(self.images.augment).items() if value]:
-            raise ValueError(
-                f"images.augment.{changes[0]} must be 0 with images.prompts.text_share: what is"
-                " said of a picture, such as left or red, is no longer true of a changed one"
-            )
-
-
-def _check_least(values: object, prefix: str, least: dict[str, int]) -> None:
-    for name, smallest in least.items():
-        if (value := getattr(values, name)) < smallest:
-            raise ValueError(f"{prefix}{name} must be at least {smallest}, got {value}")
+        check(self)

@@ -79,8 +79,15 @@ def open_inputs(where: str) -> Inputs:
 
 
 def _quick_size(where: str) -> int:
-    """0 for what is in a bucket: a question for each of a million files takes hours."""
-    return 0 if storage.is_remote(where) else storage.size_of(where) or 0
+    """In bytes, of a folder all of its frames; 0 for what is not there.
+
+    0 for what is in a bucket, too: a question for each of a million files takes hours.
+    """
+    if storage.is_remote(where):
+        return 0
+    if (size := storage.size_of(where)) is not None:
+        return size
+    return sum(storage.files_in(where).values())
 
 
 def _fixed_part(pattern: str) -> str:

@@ -74,7 +74,7 @@ class Everything:
     """Of a video: look for new objects on frames 0, N, 2N, ...; all frames are tracked."""
     max_objects: Annotated[int, arg(metavar="N")] = 32
     """Of a video: track at most so many at once; of more, those that the model is most sure of.
-    Memory and, on accelerators, time grow with it."""
+    Memory and, on GPU, time grow with it."""
     retire_after: Annotated[int, arg(metavar="N")] = 16
     """Of a video: give an object up when it has been away for so many frames."""
     points_per_side: Annotated[int, arg(metavar="N")] = 32

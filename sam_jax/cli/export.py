@@ -17,6 +17,8 @@ def export(args: Export) -> int:
     from sam_jax.files import check_replaceable
     from sam_jax.load import load
 
+    if not args.output:
+        raise ValueError("the name of the output folder is empty: name one, such as out")
     what, platforms, sizes = _names(args.what), _names(args.platforms), _sizes(args.fix)
     folder.check(what, platforms, sizes)
     check_replaceable(args.output, folder.is_export)

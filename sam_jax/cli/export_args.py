@@ -1,7 +1,6 @@
 """What `sam-jax export` takes; apart from the command, which imports jax."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -30,7 +29,8 @@ class Export:
       sam-jax export out --what segment --platforms cuda --fix b=1,o=1,p=2
     """
 
-    output: Annotated[Positional[Path], arg(metavar="DIR", help_behavior_hint="(required)")]
+    # A str: of "" a Path makes the working folder.
+    output: Annotated[Positional[str], arg(metavar="DIR", help_behavior_hint="(required)")]
     """Folder for the results; must be new, empty, or one of an earlier export."""
     what: Annotated[
         str, arg(metavar="NAME,...", help_behavior_hint="(default: all that the model can do)")

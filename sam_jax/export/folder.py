@@ -61,8 +61,8 @@ def write(
     possible = programs(model.module)
     if lacking := [name for name in what if name not in possible]:
         raise ValueError(
-            f"{model.config.name} cannot {lacking[0]}: it has {', '.join(possible)}. Tracking "
-            "needs a SAM 2 model, text one that brings its own text encoder along"
+            f"{model.config.name} has no program {lacking[0]!r}, only {', '.join(possible)}: "
+            "track-step and track-masks need a SAM 2 model, text one with its own text encoder"
         )
     names = list(what) or list(possible)
     compute = {

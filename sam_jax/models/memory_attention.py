@@ -117,7 +117,9 @@ def _read(
     )
     parts = jnp.tile(jnp.arange(t // chunk), slots)
     valid = jnp.repeat(memory.maps_valid, t // chunk, 1).swapaxes(0, 1)
-    (_, total), _ = jax.lax.scan(step, carry, (parts, maps, places, valid))
+    # Scores that training keeps for the way back would be those that must not exist at once.
+    again = jax.checkpoint(step, prevent_cse=False)
+    (_, total), _ = jax.lax.scan(again, carry, (parts, maps, places, valid))
     out = total[:, :-1] / jnp.maximum(total[:, -1:], jnp.finfo(jnp.float32).tiny)
     return out.swapaxes(1, 2).astype(dtype)
 

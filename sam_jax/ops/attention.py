@@ -1,16 +1,20 @@
 """Scaled dot-product attention with a float32 softmax, of sequences and of maps.
 
-Formulations of the same sum. Short sequences (windows) are dense. Long ones scan over chunks of
-keys with a running maximum, so that the scores of 4096 x 4096 tokens never exist at once.
+Formulations of the same sum. Short sequences (windows) are dense. Of long ones the scores, 4096 x
+4096, never exist at once: chunks of keys with a running maximum, or on TPU, where those of several
+pictures do not fit beside its units, chunks of queries.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sam_jax.ops.formulation import for_cpu
+from sam_jax.ops.formulation import for_cpu, for_tpu
+from sam_jax.types import Size
 
 _CHUNK = 512  # keys per scan step: a [4096, 512] float32 tile stays in the cache of one core
+_BESIDE = 1 << 24  # scores that a TPU keeps beside its units: 64 of 128 MiB
+_ROWS = 128  # queries at once where a chunk of keys has more scores than that
 _DENSE_LIMIT = 1 << 20  # scores per head above which keys are scanned
 
 
@@ -32,8 +36,12 @@ def attend(
     # One batch axis of n * heads matrices, laid out before the product: the CPU backend otherwise
     # packs strided heads inside every product.
     q, k, v = (x.swapaxes(1, 2).reshape(n * heads, x.shape[1], x.shape[3]) for x in (q, k, v))
-    long = tq * tk > _DENSE_LIMIT and tk % _CHUNK == 0
-    out = _scan_keys(q, k, v) if long else _dense(q, k, v)
+    if tq * tk <= _DENSE_LIMIT:
+        out = _dense(q, k, v)
+    elif for_tpu() and tq % _ROWS == 0 and not _fits(n * heads, tq * _CHUNK):
+        out = _map_rows(q, k, v)
+    else:
+        out = _scan_keys(q, k, v) if tk % _CHUNK == 0 else _dense(q, k, v)
     return out.reshape(n, heads, tq, -1).swapaxes(1, 2)
 
 
@@ -91,7 +99,7 @@ def _dense_on_map(
     columns: Float[Array, "*z tq w"],
 ) -> Float[Array, "*z tq d"]:
     scores = _matmul(q, k.swapaxes(-2, -1))
-    # In float32 like the scores: rounding their sum takes a quarter of the time in bfloat16.
+    # In float32 like the scores, so that their sum is not rounded.
     rows, columns = rows.astype(jnp.float32), columns.astype(jnp.float32)
     bias = rows[..., :, None] + columns[..., None, :]  # [*z tq h w]
     return _read(scores + bias.reshape(scores.shape), v)
@@ -112,6 +120,22 @@ def _read(scores: Float[Array, "*z tq tk"], v: Float[Array, "*z tk e"]) -> Float
     # Dividing after the product touches e columns instead of tk.
     out = _matmul(weights.astype(v.dtype), v) / weights.sum(-1, keepdims=True)
     return out.astype(v.dtype)
+
+
+def _fits(z: Size, scores: int) -> bool:
+    """Whether z matrices of so many scores stay beside a TPU's units; no, if z is left open."""
+    return isinstance(z, int) and z * scores <= _BESIDE
+
+
+def _map_rows(
+    q: Float[Array, "z tq d"], k: Float[Array, "z tk d"], v: Float[Array, "z tk e"]
+) -> Float[Array, "z tq e"]:
+    # Not some heads at a time: devices may have parts of z, never of the queries.
+    z, tq, d = q.shape
+    rows = q.reshape(z, tq // _ROWS, _ROWS, d).swapaxes(0, 1)
+    # As in `_scan_keys`.
+    again = jax.checkpoint(lambda some: _dense(some, k, v), prevent_cse=False)
+    return jax.lax.map(again, rows).swapaxes(0, 1).reshape(z, tq, v.shape[2])
 
 
 def _scan_keys(

@@ -1,4 +1,4 @@
-"""Which of two formulations a program gets: that for CPUs, or that for accelerators.
+"""Which of several formulations a program gets: those for CPUs, for GPUs, or for TPUs.
 
 Chosen while jax traces. By default for the platform that jax computes on; `tracing_for` says
 otherwise where a program is made for a machine that is not here.
@@ -16,6 +16,11 @@ _platform: ContextVar[str | None] = ContextVar("_platform", default=None)
 def for_cpu() -> bool:
     """Whether what is being traced is for a CPU."""
     return (_platform.get() or jax.default_backend()) == "cpu"
+
+
+def for_tpu() -> bool:
+    """Whether what is being traced is for a TPU."""
+    return (_platform.get() or jax.default_backend()) == "tpu"
 
 
 @contextmanager

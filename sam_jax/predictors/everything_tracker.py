@@ -88,8 +88,8 @@ class EverythingTracker:
       generator: holds the model, of SAM 2, and says what is looked for, without crops.
       every: frames from one look to the next.
       max_objects: tracked at once, at most 1024; of more, those are taken that the model is most
-        sure of. Memory grows with it, and on accelerators time: there a place without an object
-        takes as long as one with.
+        sure of. Memory grows with it, and on GPU time: there a place without an object takes as
+        long as one with.
       retire_after: frames without a mask of it after which an object is given up.
       min_uncovered: share of a mask, 0..1, that is outside of all other objects in a new one.
       num_frames: length of the video if it is known; matters below 16.

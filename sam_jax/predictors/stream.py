@@ -70,7 +70,7 @@ class Stream:
     Args:
       model: what `sam_jax.load` returns.
       max_objects: slots for objects; when more are added the number doubles, which compiles again.
-        On accelerators an empty slot takes as long as a full one.
+        On GPU an empty slot takes as long as a full one.
       prompted_frames: how many prompted frames of an object are remembered; beyond, the oldest is
         forgotten.
       num_frames: length of the video if it is known; matters below 16.

@@ -54,6 +54,22 @@ def test_a_list_is_relative_to_where_it_lies(job: Any, model_file: Path) -> None
         open_inputs(str(job.inputs / "none.txt"))
 
 
+def test_a_folder_of_frames_in_a_list_is_as_large_as_its_frames(
+    job: Any, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a job does not go on over other frames than it was begun with."""
+    mine = job.inputs / "mine.txt"
+    mine.write_text("clip0\nnot_there\n")
+    frames = list((job.inputs / "clip0").iterdir())
+    size = sum(frame.stat().st_size for frame in frames)
+    assert open_inputs(str(mine)).sizes == {"clip0": size, "not_there": 0}
+    job.write([row for row in job.rows if row["input"] == "clip0"])
+    assert batch(str(mine), model_file, str(job.prompts)) == 0
+    (job.inputs / "clip0" / "later.jpg").write_bytes(frames[0].read_bytes())
+    assert batch(str(mine), model_file, str(job.prompts)) == 2
+    assert "differs in inputs.sha256" in capsys.readouterr().err
+
+
 def test_a_list_of_names_as_they_are(tmp_path: Path) -> None:
     """With the mark that some editors put first, and names that are not UTF-8."""
     os.mkdir(b"in")

@@ -91,6 +91,34 @@ ENTRY %main (x: f32[64,1024,256], n: s32[]) -> f32[1,1024,256] {
     assert program_cost(text, CHIP).bytes == pytest.approx(2 * 2**20, abs=10)
 
 
+def test_slices_are_found_in_fusions_of_a_fusion():
+    """As where products read a part of what a loop stored; a reader of the whole reads it all."""
+    text = """
+%inner (q: f32[65536,256], j: s32[]) -> f32[1024,256] {
+  %q = f32[65536,256]{1,0:T(8,128)} parameter(0)
+  %j = s32[]{:T(128)} parameter(1)
+  ROOT %slice = f32[1024,256]{1,0:T(8,128)} dynamic-slice(%q, %j, %j)
+}
+
+%fused (p: f32[64,1024,256], i: s32[]) -> f32[1024,256] {
+  %p = f32[64,1024,256]{2,1,0:T(8,128)} parameter(0)
+  %i = s32[]{:T(128)} parameter(1)
+  %flat = f32[65536,256]{1,0:T(8,128)} bitcast(%p)
+  %part = f32[1024,256]{1,0:T(8,128)} fusion(%flat, %i), kind=kLoop, calls=%inner
+  ROOT %sine = f32[1024,256]{1,0:T(8,128)} sine(%part)
+}
+
+ENTRY %main (x: f32[64,1024,256], n: s32[]) -> f32[1024,256] {
+  %x = f32[64,1024,256]{2,1,0:T(8,128)} parameter(0)
+  %n = s32[]{:T(128)} parameter(1)
+  ROOT %y = f32[1024,256]{1,0:T(8,128)} fusion(%x, %n), kind=kLoop, calls=%fused
+}
+"""
+    assert program_cost(text, CHIP).bytes == pytest.approx(2 * 2**20, abs=10)
+    whole = text.replace("sine(%part)", "sine(%part)\n  %all = f32[65536,256]{1,0} sine(%flat)")
+    assert program_cost(whole, CHIP).bytes == pytest.approx(65 * 2**20, abs=10)
+
+
 @pytest.mark.parametrize(("other", "expected"), [("30000", 0.25), ("750000", 1.0)])
 def test_a_branch_that_does_nothing_is_taken_in_its_share(other, expected):
     """Of branches that both work, the longer one counts."""

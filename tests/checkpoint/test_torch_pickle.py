@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sam_jax.checkpoint import torch_file
+from sam_jax.checkpoint import torch_file, torch_pickle
 from sam_jax.checkpoint.error import CheckpointError
 
 
@@ -141,7 +141,7 @@ def test_attributes_of_a_state_dict_mean_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["torch._utils._rebuild_tensor_v2", "collections.OrderedDict"])
 def test_attributes_of_anything_else_are_refused(name: str, tmp_path: Path) -> None:
-    function = torch_file._GLOBALS["torch._utils", "_rebuild_tensor_v2"]
+    function = torch_pickle._GLOBALS["torch._utils", "_rebuild_tensor_v2"]
     state = b"N" + push({"__defaults__": (1, 2)}) + b"\x86"
     with pytest.raises(CheckpointError, match=r"sets attributes of .*; nothing was set"):
         read_pickle(tmp_path, glob(name) + state + b"b")

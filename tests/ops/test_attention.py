@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,15 +32,30 @@ def test_attend_is_softmax_attention(tq, tk, scale):
     np.testing.assert_allclose(attention.attend(q, k, v), _reference(q, k, v), atol=5e-5 * scale)
 
 
+@pytest.mark.parametrize("scale", [1, 6])
+def test_attend_for_tpus(scale, monkeypatch):
+    monkeypatch.setattr(attention, "_BESIDE", 1)
+    q, k, v = _qkv(1280, 1000, scale)
+    with tracing_for("tpu"):
+        out, gradients = attention.attend(q, k, v), _gradients(q, k, v)
+    np.testing.assert_allclose(out, _reference(q, k, v), atol=5e-5 * scale)
+    for a, b in zip(gradients, _gradients(q, k, v), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * scale)
+
+
 def _gradients(q, k, v):
     return jax.grad(lambda *qkv: (attention.attend(*qkv) ** 2).sum(), (0, 1, 2))(q, k, v)
 
 
 # Tiles: one on the way there; scores, weights and their gradients on the way back.
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize(("function", "share"), [(attention.attend, 1 / 3), (_gradients, 2 / 3)])
-def test_long_sequences_never_hold_all_scores(function, share):
+def test_long_sequences_never_hold_all_scores(function, share, platform, monkeypatch):
+    monkeypatch.setattr(attention, "_BESIDE", 1)  # on TPU, rows of queries
     q, k, v = (jnp.zeros((1, 4096, 2, 8)) for _ in range(3))
-    program = jax.jit(function).lower(q, k, v).compile()
+    with tracing_for(platform):
+        traced = jax.jit(partial(function)).trace(q, k, v)  # partial: traced for each platform
+    program = traced.lower().compile()
     all_scores = 2 * 4096 * 4096 * 4
     assert program.memory_analysis().temp_size_in_bytes < share * all_scores
 
