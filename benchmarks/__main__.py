@@ -85,7 +85,7 @@ def main() -> None:
                 checkpoints[model] = Path(folder) / f"{model}.pt"
                 write = [options.peer, "-m", "benchmarks.peer", "--write", model]
                 subprocess.run([*write, checkpoints[model]], check=True, cwd=ROOT)
-            for dtype in options.dtype:
+            for dtype in (d for d in options.dtype if d in PARTS[name].dtypes):
                 row = measure(name, dtype, checkpoints[model], options, progress)
                 rows.append(row.cells())
                 progress.console.print(" | ".join(rows[-1]), soft_wrap=True)

@@ -20,6 +20,7 @@ class Part:
     turns: timed ones, of each side.
     untimed: turns before them.
     start: each turn is a process of its own, from its start to the first mask.
+    dtypes: that the peer computes in.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Part:
     turns: int = 5
     untimed: int = 0
     start: bool = False
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
 
 def _everything(side: int, **limits: float) -> Case:
@@ -53,7 +55,8 @@ PARTS: dict[str, Part] = {
     # limits every mask is measured and compared with the others. Real weights lie between.
     "everything-none": Part(_TINY, _everything(32), turns=2),
     "everything-all": Part(_TINY, _everything(32, **_NO_LIMITS), turns=1),
-    "everything-vit-b": Part(_VIT_B, _everything(32), turns=1),
+    # The official code of SAM 1 hands bfloat16 to numpy, which has none.
+    "everything-vit-b": Part(_VIT_B, _everything(32), turns=1, dtypes=("float32",)),
     "everything-16-none": Part(_TINY, _everything(16), turns=2),
     "everything-16-all": Part(_TINY, _everything(16, **_NO_LIMITS), turns=1),
     "start-cold": Part(_TINY, {"cache": False}, turns=3, start=True),
