@@ -63,7 +63,7 @@ class Worker:
     """The parent's end of a worker process."""
 
     def __init__(self, python: str, module: str, threads: int) -> None:
-        self._said = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process; a pipe would fill
         self._process = subprocess.Popen(
             [python, "-m", module],
             stdin=subprocess.PIPE,
