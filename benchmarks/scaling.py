@@ -55,7 +55,7 @@ class Options:
     """Measure how cost grows with objects, length, pictures and input size."""
 
     what: tuple[What, ...] = get_args(What)
-    """None: only the table and the plot of --results."""
+    """Nothing after it: only the table and the plot of --results."""
     model: str = "sam2.1-hiera-nano"
     dtype: str = "float32"
     objects: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)

@@ -106,6 +106,7 @@ class Prompt(Question):
         """Of `ImagePredictor.predict`, but for the mask."""
         if self.mask is not None and self.start is not None:
             raise Refusal(400, "a mask and an answer to refine exclude each other: give one")
-        alone = self.mask is not None and not (self.clicks or self.box or self.text)
+        words = (self.text or "").strip()
+        alone = self.mask is not None and not (self.clicks or self.box or words)
         given = {} if alone else super().arguments()
         return {**given, "multimask_output": self.multimask}

@@ -16,6 +16,7 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
+from sam_jax import video
 from sam_jax.demo.bodies import Body, Click, Pixels
 from sam_jax.demo.current import Demo, accept
 from sam_jax.demo.masks import runs
@@ -51,16 +52,20 @@ class Camera:
         self._stream: Stream | None = None
         self._size: tuple[int, int] | None = None
         state = jax.eval_shape(lambda: Stream(model, _OBJECTS)._state)
-        self._promised = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+        side = model.config.image_size
+        frame = jax.ShapeDtypeStruct((1, side, side, 3), np.uint8)
+        features = jax.eval_shape(video.jit_encode, model, frame)
+        leaves = jax.tree.leaves((state, features))
+        self._promised = sum(x.size * x.dtype.itemsize for x in leaves)
 
     @property
     def nbytes(self) -> int:
-        """What its stream holds; without a stream, what the memory of a new one will."""
+        """What its stream holds, or what it will once there is a frame."""
         stream = self._stream
         if stream is None:
             return self._promised
         leaves = jax.tree.leaves((stream._state, stream._features))
-        return sum(leaf.nbytes for leaf in leaves)
+        return max(self._promised, sum(leaf.nbytes for leaf in leaves))
 
     def obey(self, command: Command) -> None:
         """Changes what is tracked."""
@@ -71,15 +76,15 @@ class Camera:
             if not self._stream.ids:
                 self._stream = None
         if command.add is not None:
-            if self._stream is None:
-                self._stream = Stream(self._model, _OBJECTS)
+            stream = self._stream or Stream(self._model, _OBJECTS)
             points = [[click.x, click.y] for click in command.clicks]
-            self._stream.add(
+            stream.add(
                 command.add,
                 points=points or None,
                 labels=[click.label for click in command.clicks] or None,
                 box=command.box,
             )
+            self._stream = stream  # not before: what is refused begins nothing
 
     def see(self, data: bytes) -> dict[str, Any]:
         """Tracks on the next frame. Without objects the model has nothing to do."""

@@ -40,6 +40,10 @@ def private_folder() -> Generator[Path]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _remove_if_stale(folder: Path) -> None:
     """Removes it if it is ours, private, and has a lock that nobody holds."""
     assert fcntl is not None
@@ -48,7 +52,8 @@ def _remove_if_stale(folder: Path) -> None:
         is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
         if not is_ours or found.st_mode & 0o077:
             return
-        with (folder / _LOCK).open("rb") as lock:
+        # Not to wait for a writer, should it be a pipe.
+        with open(folder / _LOCK, "rb", opener=_without_waiting) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:  # its server lives, or it is of somebody else, or gone

@@ -1,5 +1,6 @@
 """Which files are opened, by what is in them: names say what people like."""
 
+import shlex
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -35,7 +36,13 @@ def kind_of(path: Path) -> Kind:
         with Image.open(path, formats=PICTURES):
             return "picture"
     except UnidentifiedImageError as error:
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty") from error
+        other = path.with_name(f"{path.stem}-converted.mp4")
         raise ValueError(
             f"{path} is of no kind that the page opens: pictures are {', '.join(PICTURES)}, videos"
-            f" {VIDEOS}; others become such with: ffmpeg -i {path.name} {path.stem}.mp4"
+            f" {VIDEOS}; others become such with: ffmpeg -i {shlex.quote(str(path))}"
+            f" {shlex.quote(str(other))}"
         ) from error
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from error

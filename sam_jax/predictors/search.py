@@ -130,22 +130,25 @@ def search_in_steps(
     found: list[Candidate] = []
     for job in jobs:
         painted = canvas_of(job.crop, model.config).paint(job.crop.pixels(pixels))
-        features, here = _encode(model, painted[None]), []
+        features, here, passed = _encode(model, painted[None]), [], 0
         for start in range(0, len(job.points), batch):
             asked = np.zeros_like(job.asked)
             asked[start : start + batch] = True
-            here += _found(model, features, [replace(job, asked=asked)], [""], all_of)[0]
+            (more,) = _found(model, features, [replace(job, asked=asked)], [""], all_of)
+            passed += len(more)
+            # Copies, as one mask would hold all that came with it.
+            here += [replace(one, logits=one.logits.copy()) for one in more]
+            here = sorted(here, key=lambda one: -one.iou)[: options.max_candidates]
             done += 1
             yield Progress(done, total, len(found) + len(here))
-        found += _best(here, options, _name(job))
+        _warn_of_dropped(passed, options.max_candidates, _name(job))
+        found += _without_duplicates(here, options)
         del features  # or the next crop's are made beside them
     return found
 
 
-def _best(found: list[Candidate], options: GeneratorOptions, name: str) -> list[Candidate]:
-    """What of one crop's masks stays, the best first, as `everything.find_masks` has it."""
-    _warn_of_dropped(len(found), options.max_candidates, name)
-    best = sorted(found, key=lambda one: -one.iou)[: options.max_candidates]
+def _without_duplicates(best: list[Candidate], options: GeneratorOptions) -> list[Candidate]:
+    """What of one crop's masks, the best first, stays, as `everything.find_masks` has it."""
     if not best:
         return []
     boxes, ious = np.array([one.box for one in best]), np.array([one.iou for one in best])

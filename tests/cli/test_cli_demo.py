@@ -1,10 +1,12 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zlib
 
 import pytest
 
@@ -51,10 +53,24 @@ def test_files_that_the_page_does_not_open_are_refused(tmp_path, docs_media, cap
 
     assert kind_of(docs_media / "clip.mp4") == "video"
     assert kind_of(docs_media / "coffee.jpg") == "picture"
-    (tmp_path / "holiday.avi").write_bytes(b"RIFF\x10\x00\x00\x00AVI LIST" + bytes(16))
-    assert main(["demo", str(tmp_path / "holiday.avi"), "--model", "nothing"]) == 2
-    told = capsys.readouterr().err
-    assert "videos mp4, mov, mkv and webm" in told and "ffmpeg -i holiday.avi holiday.mp4" in told
+
+    def chunk(content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+        )
+
+    header = chunk(struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT")
+    converted = f"ffmpeg -i '{tmp_path}/my holiday.mp4' '{tmp_path}/my holiday-converted.mp4'"
+    for name, content, message in (
+        ("my holiday.mp4", b"RIFF\x10\x00\x00\x00AVI LIST" + bytes(16), converted),
+        ("empty.png", b"", "empty.png is empty"),
+        ("bomb.png", bomb, "bomb.png cannot be read as a picture: Image size"),
+        ("cut.png", bomb[:8] + b"\x7f" + bomb[9:], "cut.png cannot be read as a picture"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert main(["demo", str(tmp_path / name), "--model", "nothing"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_model_without_text_needs_no_encoder(small_tracker, tmp_path, capsys):

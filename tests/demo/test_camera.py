@@ -69,6 +69,7 @@ def test_refusals_leave_it_running(camera, frames):
         ({"bad": 1}, "Extra inputs"),
     ):
         assert told in camera(message)["error"]
+    assert camera(frames[0])["frame"] == 0  # nothing began with what was refused
     outside = click | {"x": 5000.0}
     assert camera({"add": 1, "clicks": [outside]}) == {"done": True}  # no frame has a size yet
     assert "outside the image" in camera(frames[0])["error"]
@@ -117,14 +118,15 @@ def test_what_is_followed_counts_as_memory(server, frames, serve):
         socket.recv()
         session = server.demo.sessions.find(tab.headers["x-session"])
         promised = session.nbytes
+        held = []
         for message in (json.dumps({"add": 1, "clicks": [click]}), frames[0]):
             socket.send(message)
             socket.recv()
+            held.append(session.nbytes)
         stream = session.slots["camera"]._stream
-        state = sum(leaf.nbytes for leaf in jax.tree.leaves(stream._state))
-        assert promised == state > 100_000
-        features = sum(leaf.nbytes for leaf in jax.tree.leaves(stream.features))
-        assert session.nbytes == state + features
+        leaves = jax.tree.leaves((stream._state, stream.features))
+        assert held == [promised, sum(leaf.nbytes for leaf in leaves)]
+        assert held[1] == promised > 100_000
     with (
         serve(memory=promised - 1) as small,
         small.tab() as tab,
