@@ -16,7 +16,6 @@ import numpy as np
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
-from sam_jax import video
 from sam_jax.demo.bodies import Body, Click, Pixels
 from sam_jax.demo.current import Demo, accept
 from sam_jax.demo.masks import runs
@@ -52,11 +51,9 @@ class Camera:
         self._stream: Stream | None = None
         self._size: tuple[int, int] | None = None
         state = jax.eval_shape(lambda: Stream(model, _OBJECTS)._state)
-        side = model.config.image_size
-        frame = jax.ShapeDtypeStruct((1, side, side, 3), np.uint8)
-        features = jax.eval_shape(video.jit_encode, model, frame)
-        leaves = jax.tree.leaves((state, features))
-        self._promised = sum(x.size * x.dtype.itemsize for x in leaves)
+        memory = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+        embedding = model.config.grid**2 * model.config.dim * np.dtype(model.module.dtype).itemsize
+        self._promised = memory + 4 * embedding  # fine levels are three times as large
 
     @property
     def nbytes(self) -> int:
