@@ -13,6 +13,7 @@ Differences from upstream, all exact:
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -20,9 +21,12 @@ from sam_jax.config import HieraConfig
 from sam_jax.models.drop_path import draw_branches, scale_branch
 from sam_jax.models.layers import LayerNorm, Linear, Mlp, dot, gelu, max_pool_2x2, table_init
 from sam_jax.ops.attention import attend
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.ops.resize import bicubic
 from sam_jax.ops.windows import partition, unpartition
 from sam_jax.types import Size
+
+_TOGETHER = 1 << 13  # tokens of an image's windows that a CPU works on at once
 
 
 class WindowAttention(nn.Module):
@@ -162,7 +166,8 @@ class Hiera(nn.Module):
                 x = unpartition(x, height, width)
                 if side and height % side == 0 and width % side == 0:
                     x = partition(x, side)
-            x = block(x, None if keep is None else keep[i])
+            windows = height * width // (x.shape[1] * x.shape[2])  # of an image; 1 is the whole map
+            x = _on_some(block, x, None if keep is None else keep[i], windows)
             if block.pool:
                 height, width = height // 2, width // 2
             if i in self.config.stage_ends:
@@ -178,6 +183,28 @@ class Hiera(nn.Module):
         side = window.shape[1]
         tiled = jnp.tile(window, (1, height // side, width // side, 1))
         return bicubic(self.pos_embed, height, width) + tiled
+
+
+def _on_some(
+    block: Block, x: Float[Array, "n h w c"], keep: Float[Array, "2 b"] | None, each: int
+) -> Float[Array, "n ho wo d"]:
+    """block(x, keep); on CPU, of `each` windows of an image some at a time.
+
+    The first stages have 65536 tokens and many more columns inside a block than between blocks: so
+    the temporaries are halved, and products find more of their inputs in the caches.
+    """
+    some = _TOGETHER // (x.shape[1] * x.shape[2])
+    if not for_cpu() or each <= some or each % some:
+        return block(x, keep)
+    # Never some images at a time: devices may have parts of them.
+    parts = rearrange(x, "(b p s) h w c -> p (b s) h w c", p=each // some, s=some)
+    scan = nn.scan(
+        lambda block, _, part: (None, block(part, keep)),
+        variable_broadcast="params",
+        split_rngs={"params": False},
+    )
+    _, parts = scan(block, None, parts)
+    return rearrange(parts, "p (b s) h w c -> (b p s) h w c", s=some)
 
 
 class FpnNeck(nn.Module):

@@ -72,7 +72,11 @@ def attend_on_map(
         x.transpose(0, 3, 1, 2, 4).reshape(n * heads, h * w, -1) for x in (q, k, v, rows, columns)
     ]
     # On CPU one head after the other, some rows of queries at a time: half the time of the scan.
-    out = jax.lax.map(lambda x: _map_queries(*x, h), parts) if long else _dense_on_map(*parts)
+    if long:
+        out = jax.lax.map(lambda x: _map_queries(*x, h), parts)
+    else:
+        q, k, v, rows, columns = parts
+        out = _dense_on_map(q, k.swapaxes(1, 2), v, rows, columns)
     return out.reshape(n, heads, h, w, d).transpose(0, 2, 3, 1, 4)
 
 
@@ -87,18 +91,22 @@ def _map_queries(
     w = columns.shape[1]
     together = max(i for i in range(1, h + 1) if h % i == 0 and (i == 1 or i * w <= _CHUNK))
     some = [x.reshape(h // together, together * w, -1) for x in (q, rows, columns)]
+    k = k.T
+    if k.dtype == jnp.bfloat16:
+        # Unless they are laid out before the loop, the CPU backend multiplies them as float32.
+        k = jax.lax.optimization_barrier(k)
     out = jax.lax.map(lambda x: _dense_on_map(x[0], k, v, *x[1:]), some)
     return out.reshape(q.shape)
 
 
 def _dense_on_map(
     q: Float[Array, "*z tq d"],
-    k: Float[Array, "*z tk d"],
+    keys: Float[Array, "*z d tk"],
     v: Float[Array, "*z tk d"],
     rows: Float[Array, "*z tq h"],
     columns: Float[Array, "*z tq w"],
 ) -> Float[Array, "*z tq d"]:
-    scores = _matmul(q, k.swapaxes(-2, -1))
+    scores = _matmul(q, keys)
     # In float32 like the scores, so that their sum is not rounded.
     rows, columns = rows.astype(jnp.float32), columns.astype(jnp.float32)
     bias = rows[..., :, None] + columns[..., None, :]  # [*z tq h w]

@@ -79,18 +79,21 @@ def _maps(h, w):
     return [jnp.asarray(random.standard_normal(s), jnp.float32) for s in shapes]
 
 
+@pytest.mark.parametrize(("dtype", "atol"), [("float32", 5e-5), ("bfloat16", 0.05)])
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize(("h", "w"), [(4, 6), (36, 32), (33, 31)])
-def test_rows_and_columns_of_a_map_are_a_bias(h, w, platform):
+def test_rows_and_columns_of_a_map_are_a_bias(h, w, platform, dtype, atol):
     """Dense; in parts, as on CPU; and by more columns of queries and keys, as elsewhere."""
-    q, k, v, rows, columns = _maps(h, w)
-    flat = [np.asarray(x).reshape(2, h * w, 3, 8) for x in (q, k, v)]
+    q, k, v, rows, columns = (x.astype(dtype) for x in _maps(h, w))
+    exact = [np.asarray(x, np.float32) for x in (q, k, v, rows, columns)]
+    flat = [x.reshape(2, h * w, 3, 8) for x in exact[:3]]
     scores = np.einsum("nqed,nked->neqk", flat[0], flat[1]) / np.sqrt(8)
-    bias = np.asarray(rows)[..., :, None] + np.asarray(columns)[..., None, :]
+    bias = exact[3][..., :, None] + exact[4][..., None, :]
     scores += bias.transpose(0, 3, 1, 2, 4, 5).reshape(scores.shape)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     expected = np.einsum("neqk,nked->nqed", weights, flat[2]).reshape(q.shape)
     with tracing_for(platform):
         found = attention.attend_on_map(q, k, v, rows, columns)
-    np.testing.assert_allclose(found, expected, atol=5e-5)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(np.asarray(found, np.float32), expected, atol=atol)
