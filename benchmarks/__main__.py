@@ -13,8 +13,8 @@ start-cold.
 On an accelerator it measures sam_jax there instead, with random weights and in bfloat16: frames/s
 of every size and number of objects, pictures/s by batch, and everything in a picture.
 
-Training: python -m benchmarks.train. How cost grows: python -m benchmarks.scaling. TPU programs,
-without a TPU: python -m benchmarks.tpu.
+More about training: python -m benchmarks.train. How cost grows: python -m benchmarks.scaling. TPU
+programs, without a TPU: python -m benchmarks.tpu.
 """
 
 import subprocess
@@ -121,9 +121,10 @@ def measure(name: str, dtype: str, checkpoint: Path, options: Options, progress:
         "video": str(options.video.resolve()),
         "frames": part.untimed + turns + 2,
     }
+    pythons = (sys.executable, options.peer)
     workers = [
-        Worker(sys.executable, "benchmarks.ours", options.threads),
-        Worker(options.peer, "benchmarks.peer", options.threads),
+        Worker(python, module, options.threads)
+        for python, module in zip(pythons, part.workers, strict=True)
     ]
     prepared = [worker.ask({"do": "prepare", "case": case}) for worker in workers]
     answers = []

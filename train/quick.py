@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float, Int
 
@@ -40,6 +41,8 @@ def _replace(
     module = context.module
     if isinstance(module, RopeAttention) and context.method_name == "to_memory":
         return _to_memory(module, frames - 1, *args)
+    if isinstance(module, Upsample2x) and context.method_name == "packed":
+        return _packed(module, args[0])
     if context.method_name == "__call__":
         if isinstance(module, DepthwiseConv):
             x = args[0]
@@ -47,8 +50,6 @@ def _replace(
         if isinstance(module, Linear):
             x = args[0]
             return _dot(x, module.matrix.astype(x.dtype)) + module.bias.astype(x.dtype)
-        if isinstance(module, Upsample2x):
-            return _upsample(module, args[0])
         if isinstance(module, nn.Conv):
             return _convolve(module, args[0])
     return method(*args, **kwargs)
@@ -102,11 +103,9 @@ def _depthwise_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array,
 _depthwise.defvjp(lambda x, kernel: (_depthwise(x, kernel), (x, kernel)), _depthwise_backward)
 
 
-def _upsample(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-    n, h, w, c = x.shape
-    kernel = module.kernel.astype(x.dtype).transpose(3, 0, 1, 2).reshape(c, -1)
-    y = _dot(x, kernel).reshape(n, h, w, 2, 2, -1)
-    return y.swapaxes(2, 3).reshape(n, 2 * h, 2 * w, -1) + module.bias.astype(x.dtype)
+def _packed(module: Upsample2x, x: Float[Array, "n h w i"]) -> Float[Array, "n h w 2 2 o"]:
+    kernel = rearrange(module.kernel.astype(x.dtype), "i j o c -> c (i j o)")
+    return _dot(x, kernel).reshape(*x.shape[:-1], 2, 2, -1) + module.bias.astype(x.dtype)
 
 
 def _convolve(module: nn.Conv, x: Float[Array, "n h w i"]) -> Float[Array, "n hs ws o"]:

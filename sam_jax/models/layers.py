@@ -11,6 +11,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Float
 
 # Statistics in float32 and the two-pass variance: the one-pass form loses digits that parity needs.
@@ -101,12 +102,14 @@ class Upsample2x(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.dim_out,))
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-        n, h, w, c = x.shape
+        return rearrange(self.packed(x), "n h w i j o -> n (h i) (w j) o")
+
+    def packed(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w 2 2 o"]:
+        """The 2x2 pixels of each place beside one another."""
         # The barrier keeps the transpose out of the product, where the CPU backend is slow with it.
-        kernel = self.kernel.astype(x.dtype).transpose(3, 0, 1, 2).reshape(c, -1)
-        y = x @ jax.lax.optimization_barrier(kernel)  # [n h w 2*2*o]
-        y = y.reshape(n, h, w, 2, 2, -1).swapaxes(2, 3)
-        return y.reshape(n, 2 * h, 2 * w, -1) + self.bias.astype(x.dtype)
+        kernel = rearrange(self.kernel.astype(x.dtype), "i j o c -> c (i j o)")
+        y = x @ jax.lax.optimization_barrier(kernel)
+        return y.reshape(*x.shape[:-1], 2, 2, self.dim_out) + self.bias.astype(x.dtype)
 
 
 def max_pool_2x2(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:

@@ -9,6 +9,7 @@ Difference from upstream: all four masks are returned; choosing is `sam_jax.imag
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -108,14 +109,15 @@ class MaskDecoder(nn.Module):
         if high_res:
             x = x + high_res[1].astype(self.dtype)
         x = act1(norm(x).astype(self.dtype))
-        x = up2(x)
+        # The last 2x2 pixels stay beside the channels until they are logits: less to shuffle.
+        x = up2.packed(x)
         if high_res:
-            x = x + high_res[0].astype(self.dtype)
-        x = act2(x)  # [n hm wm d/8]
+            skip = high_res[0].astype(self.dtype)
+            x = x + rearrange(skip, "... (h i) (w j) c -> ... h w i j c", i=2, j=2)
+        x = act2(x)
         hyper = jnp.stack(
-            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
-        )
-        n, h, w, c = x.shape
-        pixels = x.reshape(n, h * w, c).swapaxes(1, 2)
-        logits = jnp.matmul(hyper, pixels, preferred_element_type=jnp.float32)
-        return logits.reshape(n, -1, h, w)
+            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 2
+        )  # [n c m]
+        n, h, w, *_, c = x.shape
+        logits = jnp.matmul(x.reshape(n, -1, c), hyper, preferred_element_type=jnp.float32)
+        return rearrange(logits, "n (h w i j) m -> n m (h i) (w j)", h=h, w=w, i=2)
