@@ -99,9 +99,10 @@ class Report:
         number, unit = self.program.each
         moved = sum(c.bytes * often for c, often in cost.collectives.items())
         kinds = sorted({c.kind for c in cost.collectives})
-        exchanged = (
-            f"{moved / _GB:.2f} GB, {1e3 * moved / self.chip.links:.1f} ms: " if kinds else ""
-        )
+        exchanged = "none"
+        if kinds:
+            milliseconds = 1e3 * moved / self.chip.links
+            exchanged = f"{moved / _GB:.2f} GB, {milliseconds:.1f} ms: {', '.join(kinds)}"
         loops = f" ({cost.unknown_loops} loops counted once)" if cost.unknown_loops else ""
         return [
             options.topology,

@@ -111,7 +111,8 @@ def ask(
 
     if user.prompting.point_share == 1:
         return asked()
-    return jax.lax.cond(user.by_mask & user.shown, given, asked)
+    # Nothing is stored of the branch: the other one would have to fill its place with zeros.
+    return jax.lax.cond(user.by_mask & user.shown, jax.checkpoint(given), asked)
 
 
 def click(
@@ -162,12 +163,12 @@ def click(
             best, more = predict(prompts)
             return prompts, best, jax.tree.map(jnp.add, losses, more)
 
-        return jax.lax.cond((number == 0) | user.corrected, again, lambda: carry), None
+        # Inside the branch, not around it: as in `ask`.
+        taken = jax.checkpoint(again, prevent_cse=False) if user.remat else again
+        return jax.lax.cond((number == 0) | user.corrected, taken, lambda: carry), None
 
     (_, best, losses), _ = jax.lax.scan(
-        jax.checkpoint(answers, prevent_cse=False) if user.remat else answers,
-        (prompts, *nothing),
-        (numbers, slots, clicks, keys),
+        answers, (prompts, *nothing), (numbers, slots, clicks, keys)
     )
     return best, losses
 
