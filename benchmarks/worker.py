@@ -121,7 +121,7 @@ def environment(threads: int) -> Mapping[str, str]:
     extra = {
         "OMP_NUM_THREADS": str(threads),
         "OMP_PROC_BIND": "true",
-        "XLA_FLAGS": "--xla_cpu_prefer_vector_width=512",
+        "XLA_FLAGS": f"--xla_cpu_prefer_vector_width=512 {os.environ.get('XLA_FLAGS', '')}",
     }
     if library := allocator():
         extra["LD_PRELOAD"] = library

@@ -205,12 +205,13 @@ def main(args: Sequence[str] | None = None) -> int:
 def _use_wide_vectors() -> None:
     """For a CPU with AVX-512, of which XLA uses half unless told otherwise: docs/performance.md.
 
-    jax reads the variable when it first computes. Of two values XLA takes the last: the user's.
+    jax reads the variable when it first computes. Of two values XLA takes the last: the user's. A
+    file of flags is left alone.
     """
     flag = "--xla_cpu_prefer_vector_width=512"
-    flags = os.environ.get("XLA_FLAGS", "")
-    if flag not in flags:
-        os.environ["XLA_FLAGS"] = f"{flag} {flags}".strip()
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if flag not in flags and (not flags or flags[0].startswith("-")):
+        os.environ["XLA_FLAGS"] = " ".join([flag, *flags])
 
 
 def _run(args: list[str]) -> int:

@@ -190,11 +190,13 @@ def _on_some(
 ) -> Float[Array, "n ho wo d"]:
     """block(x, keep); on CPU, of `each` windows of an image some at a time.
 
-    The first stages have 65536 tokens and many more columns inside a block than between blocks: so
-    the temporaries are halved, and products find more of their inputs in the caches.
+    The first stages have many tokens, and many more columns inside a block than between blocks: so
+    their temporaries are halved, and products find more of their inputs in the caches. (Where a
+    mesh of CPUs trains, each part's gradients are added up over it.)
     """
-    some = _TOGETHER // (x.shape[1] * x.shape[2])
-    if not for_cpu() or each <= some or each % some:
+    most = max(1, _TOGETHER // (x.shape[1] * x.shape[2]))
+    some = max(s for s in range(1, min(most, each) + 1) if each % s == 0)
+    if not for_cpu() or some == each or some < most // 4:
         return block(x, keep)
     # Never some images at a time: devices may have parts of them.
     parts = rearrange(x, "(b p s) h w c -> p (b s) h w c", p=each // some, s=some)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from sam_jax.config import DecoderConfig
 from sam_jax.models.layers import LayerNorm, Linear, Mlp, Upsample2x, gelu, table_init
 from sam_jax.models.two_way import TwoWayTransformer
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.types import Masks, PromptTokens
 
 
@@ -109,15 +110,24 @@ class MaskDecoder(nn.Module):
         if high_res:
             x = x + high_res[1].astype(self.dtype)
         x = act1(norm(x).astype(self.dtype))
-        # The last 2x2 pixels stay beside the channels until they are logits: less to shuffle.
+        hyper = jnp.stack(
+            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
+        )
+        skip = high_res[0].astype(self.dtype) if high_res else None
+        if not for_cpu():
+            x = act2(up2(x) if skip is None else up2(x) + skip)
+            n, h, w, c = x.shape
+            return _matmul(hyper, x.reshape(n, h * w, c).swapaxes(1, 2)).reshape(n, -1, h, w)
+        # The last 2x2 pixels stay beside the channels until they are logits: less to shuffle. On
+        # TPU a product with as few columns as there are masks takes longer than all the rest.
         x = up2.packed(x)
-        if high_res:
-            skip = high_res[0].astype(self.dtype)
+        if skip is not None:
             x = x + rearrange(skip, "... (h i) (w j) c -> ... h w i j c", i=2, j=2)
         x = act2(x)
-        hyper = jnp.stack(
-            [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 2
-        )  # [n c m]
         n, h, w, *_, c = x.shape
-        logits = jnp.matmul(x.reshape(n, -1, c), hyper, preferred_element_type=jnp.float32)
+        logits = _matmul(x.reshape(n, -1, c), hyper.swapaxes(1, 2))
         return rearrange(logits, "n (h w i j) m -> n m (h i) (w j)", h=h, w=w, i=2)
+
+
+def _matmul(a: Float[Array, "n i k"], b: Float[Array, "n k j"]) -> Float[Array, "n i j"]:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)

@@ -22,7 +22,7 @@ def partition(
 
 
 def unpartition(
-    windows: Float[Array, "n side side c"], height: int, width: int
+    windows: Float[Array, "n rows columns c"], height: int, width: int
 ) -> Float[Array, "b h w c"]:
     """Inverse of `partition`: the [b height width c] map, padding cropped. A whole map stays."""
     if windows.shape[1:3] == (height, width):

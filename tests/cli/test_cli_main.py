@@ -109,6 +109,9 @@ def test_vectors_are_wide_unless_told_otherwise(monkeypatch):
     for _ in range(2):
         main(["--version"])
         assert os.environ["XLA_FLAGS"] == f"--xla_cpu_prefer_vector_width=512 {mine}"
+    monkeypatch.setenv("XLA_FLAGS", "/a/file/of/flags")
+    main(["--version"])
+    assert os.environ["XLA_FLAGS"] == "/a/file/of/flags"
 
 
 def test_help_may_be_cut_off_by_its_reader(monkeypatch, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sam_jax.image import encode_prompts, select_masks
+from sam_jax.ops.formulation import tracing_for
 from sam_jax.types import Masks, Prompts, PromptTokens
 
 
@@ -69,9 +70,11 @@ def _decode(case) -> Masks:
     return case.run(lambda m, *a: m.decode_masks(*a), x["embed"][0], high_res, tokens)
 
 
-def test_golden_mask_decoder(golden) -> None:
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_golden_mask_decoder(golden, platform: str) -> None:
     case = golden("mask_decoder", "all")
-    masks = _decode(case)
+    with tracing_for(platform):
+        masks = _decode(case)
     case.check(
         logits=masks.logits, iou=masks.iou, token=masks.token, object_logit=masks.object_logit
     )

@@ -33,7 +33,7 @@ def loss(params: Any, images: np.ndarray) -> Any:
 def test_windows_in_turn_change_no_number(params: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two images, with branches that one of them skips, there and back."""
     at_once = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, IMAGES)
-    monkeypatch.setattr(hiera, "_TOGETHER", 128)  # 8 windows of each, then 32
+    monkeypatch.setattr(hiera, "_TOGETHER", 144)  # up to 9 windows of each, then 36
     # Another function: the traces of the first one are remembered.
     compute = jax.jit(jax.value_and_grad(partial(loss), has_aux=True))
     assert "scan[" in str(compute.trace(params, IMAGES).jaxpr)
@@ -52,6 +52,21 @@ def test_windows_in_turn_need_less_memory(params: Any, monkeypatch: pytest.Monke
     at_once = temporaries()
     monkeypatch.setattr(hiera, "_TOGETHER", 128)
     assert temporaries() < 0.7 * at_once
+
+
+@pytest.mark.parametrize("together", [8, 22 * 16], ids=["whole-map", "few"])
+def test_what_cannot_be_cut_stays_whole(
+    together: int, params: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps and windows of more tokens than may be together; 92 windows, of which 4 would be few."""
+    image = np.random.default_rng(1).standard_normal((1, 32, 736, 3), np.float32)
+    encode = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))
+    expected = encode(params, image)
+    monkeypatch.setattr(hiera, "_TOGETHER", together)
+    again = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), again(params, image), expected
+    )
 
 
 def test_elsewhere_windows_are_one_batch(params: Any, monkeypatch: pytest.MonkeyPatch) -> None:
