@@ -120,6 +120,7 @@ class MaskDecoder(nn.Module):
             return _matmul(hyper, x.reshape(n, h * w, c).swapaxes(1, 2)).reshape(n, -1, h, w)
         # The last 2x2 pixels stay beside the channels until they are logits: less to shuffle. On
         # TPU a product with as few columns as there are masks takes longer than all the rest.
+        assert isinstance(up2, Upsample2x)  # for the type checker
         x = up2.packed(x)
         if skip is not None:
             x = x + rearrange(skip, "... (h i) (w j) c -> ... h w i j c", i=2, j=2)
