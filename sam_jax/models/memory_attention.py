@@ -12,6 +12,7 @@ Differences from upstream, all exact:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,6 +23,7 @@ from jaxtyping import Array, Float
 
 from sam_jax.models.layers import LayerNorm, Linear, dot
 from sam_jax.ops.attention import attend
+from sam_jax.ops.formulation import for_cpu
 from sam_jax.ops.position import rope_tables, rotate
 from sam_jax.types import MemoryTokens
 
@@ -66,9 +68,10 @@ def _read(
 ) -> Float[Array, "n t e"]:
     """Average of the memory's values, weighted by softmax(q keys^T).
 
-    Scores are kept as [keys, queries]: the softmax then runs along the rows of memory. Keys are
-    made where they are read: those of all slots and layers would be the largest thing in memory,
-    and those of empty slots are not needed.
+    Scores are kept as [keys, queries]: the softmax then runs along the rows of memory. On CPU keys
+    are made where they are read: those of all slots and layers would be the largest thing in
+    memory, and those of empty slots are not needed. By its compiler's estimates a TPU, which is
+    slow at turning pairs, takes twice as long for a frame then.
 
     Args:
       key: from a token and its position to its key, not yet turned.
@@ -80,7 +83,6 @@ def _read(
         chunk -= 1
     dtype = q.dtype
     q = jax.lax.optimization_barrier(q.swapaxes(1, 2))  # [n d t]
-    turns = tuple(jnp.asarray(table).reshape(t // chunk, chunk, -1) for table in tables)
 
     def with_ones(values: Array) -> Array:  # a row of ones makes the product return the sums, too
         return jnp.concatenate([values, jnp.ones_like(values[..., :1])], -1).swapaxes(-1, -2)
@@ -95,12 +97,26 @@ def _read(
         read = jnp.matmul(with_ones(values), weights, preferred_element_type=jnp.float32)
         return new_peak, total * jnp.exp(peak - new_peak) + read
 
-    def step(carry: tuple, tokens: tuple[Array, Array, Array, Array]) -> tuple:
-        part, maps, places, valid = tokens
+    def cut(tokens: Float[Array, "n k t c"]) -> Float[Array, "parts n chunk c"]:
+        return tokens.reshape(n, -1, chunk, tokens.shape[-1]).swapaxes(0, 1)
+
+    if for_cpu():
+        turns = tuple(jnp.asarray(table).reshape(t // chunk, chunk, -1) for table in tables)
+        source = jnp.tile(jnp.arange(t // chunk), slots), cut(memory.maps_pe)
+    else:
+        source = cut(rotate(key(memory.maps + memory.maps_pe), *tables))
+
+    def keys_of(maps: Array, source: Any) -> Array:
+        if isinstance(source, tuple):
+            part, places = source
+            return rotate(key(maps + places), *(turn[part] for turn in turns))
+        return source
+
+    def step(carry: tuple, tokens: tuple[Array, Any, Array]) -> tuple:
+        maps, source, valid = tokens
 
         def look(carry: tuple, valid: Array | None = None) -> tuple:
-            keys = rotate(key(maps + places), *(turn[part] for turn in turns))
-            return update(carry, keys, maps, valid)
+            return update(carry, keys_of(maps, source), maps, valid)
 
         if n != 1:
             return look(carry, valid[:, None]), None
@@ -112,14 +128,10 @@ def _read(
     )
     pointer_keys = key(memory.pointers + memory.pointers_pe)
     carry = update(start, pointer_keys, memory.pointers, memory.pointers_valid)
-    maps, places = (
-        x.reshape(n, -1, chunk, width).swapaxes(0, 1) for x in (memory.maps, memory.maps_pe)
-    )
-    parts = jnp.tile(jnp.arange(t // chunk), slots)
     valid = jnp.repeat(memory.maps_valid, t // chunk, 1).swapaxes(0, 1)
     # Scores that training keeps for the way back would be those that must not exist at once.
     again = jax.checkpoint(step, prevent_cse=False)
-    (_, total), _ = jax.lax.scan(again, carry, (parts, maps, places, valid))
+    (_, total), _ = jax.lax.scan(again, carry, (cut(memory.maps), source, valid))
     out = total[:, :-1] / jnp.maximum(total[:, -1:], jnp.finfo(jnp.float32).tiny)
     return out.swapaxes(1, 2).astype(dtype)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sam_jax.ops.position import sine_grid
+from sam_jax.ops.formulation import tracing_for
 from sam_jax.types import MemoryTokens
 
 
@@ -15,7 +16,8 @@ def test_golden_memory_encoder(golden) -> None:
     case.check(memory=memory, position=sine_grid(*memory.shape[1:]))
 
 
-def test_golden_memory_attention(golden) -> None:
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_golden_memory_attention(golden, platform: str) -> None:
     """One object at a time (empty slots are skipped) and both at once (empty slots are masked)."""
     case = golden("memory_attention", "two_maps")
     x, spatial = case.inputs, case.extra["spatial"]
@@ -39,7 +41,8 @@ def test_golden_memory_attention(golden) -> None:
 
     def read(frame: np.ndarray, memory: MemoryTokens) -> np.ndarray:
         position = x["frame_pe"].reshape(side, side, d)
-        out = case.run(lambda m, *a: m.memory_attention(*a), frame, position, memory)
+        with tracing_for(platform):
+            out = case.run(lambda m, *a: m.memory_attention(*a), frame, position, memory)
         return np.asarray(out).reshape(-1, cells, d)
 
     frame = x["frame"].reshape(n, side, side, d)
