@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from sam_jax.ops.position import sine_grid
 from sam_jax.ops.formulation import tracing_for
+from sam_jax.ops.position import sine_grid
 from sam_jax.types import MemoryTokens
 
 
