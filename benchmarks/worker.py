@@ -116,7 +116,7 @@ def allocator() -> str | None:
 
 def environment(threads: int) -> Mapping[str, str]:
     """The same conditions for both sides, for each at its best: the same cores, torch's threads
-    bound to them, XLA's vectors as wide as `sam-jax` asks for, tcmalloc."""
+    bound to them, XLA's vectors as wide as the machine's, tcmalloc."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     extra = {
         "OMP_NUM_THREADS": str(threads),

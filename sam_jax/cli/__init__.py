@@ -189,7 +189,6 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be printable
         sys.stdout.reconfigure(errors="backslashreplace")
-    _use_wide_vectors()
     try:
         return _run(list(sys.argv[1:] if args is None else args) or ["--help"])
     except BrokenPipeError:  # while the help was printed
@@ -200,18 +199,6 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _use_wide_vectors() -> None:
-    """For a CPU with AVX-512, of which XLA uses half unless told otherwise: docs/performance.md.
-
-    jax reads the variable when it first computes. Of two values XLA takes the last: the user's. A
-    file of flags is left alone.
-    """
-    flag = "--xla_cpu_prefer_vector_width=512"
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    if flag not in flags and (not flags or flags[0].startswith("-")):
-        os.environ["XLA_FLAGS"] = " ".join([flag, *flags])
 
 
 def _run(args: list[str]) -> int:

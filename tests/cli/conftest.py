@@ -57,7 +57,6 @@ def workplace(tmp_path, monkeypatch):
     """An empty current folder with the picture a.png, and no compilation cache of the command's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAM_JAX_CACHE", "off")
-    monkeypatch.setenv("XLA_FLAGS", "")  # which the command changes
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     Image.fromarray(pixels).save("a.png")
     return tmp_path

@@ -101,19 +101,6 @@ def test_the_installed_command_reports_bad_input_in_one_line(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_vectors_are_wide_unless_told_otherwise(monkeypatch):
-    main(["--version"])
-    assert os.environ["XLA_FLAGS"] == "--xla_cpu_prefer_vector_width=512"
-    mine = "--xla_cpu_prefer_vector_width=256 --xla_cpu_enable_fast_math=false"
-    monkeypatch.setenv("XLA_FLAGS", mine)
-    for _ in range(2):
-        main(["--version"])
-        assert os.environ["XLA_FLAGS"] == f"--xla_cpu_prefer_vector_width=512 {mine}"
-    monkeypatch.setenv("XLA_FLAGS", "/a/file/of/flags")
-    main(["--version"])
-    assert os.environ["XLA_FLAGS"] == "/a/file/of/flags"
-
-
 def test_help_may_be_cut_off_by_its_reader(monkeypatch, capsys):
     def cut_off(*args, **kwargs):
         raise BrokenPipeError
