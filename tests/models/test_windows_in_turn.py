@@ -54,19 +54,29 @@ def test_windows_in_turn_need_less_memory(params: Any, monkeypatch: pytest.Monke
     assert temporaries() < 0.7 * at_once
 
 
-@pytest.mark.parametrize("together", [8, 22 * 16], ids=["whole-map", "few"])
-def test_what_cannot_be_cut_stays_whole(
-    together: int, params: Any, monkeypatch: pytest.MonkeyPatch
+def test_windows_and_maps_may_be_larger_than_what_goes_together(
+    params: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Maps and windows of more tokens than may be together; 92 windows, of which 4 would be few."""
     image = np.random.default_rng(1).standard_normal((1, 32, 736, 3), np.float32)
-    encode = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))
-    expected = encode(params, image)
-    monkeypatch.setattr(hiera, "_TOGETHER", together)
-    again = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), again(params, image), expected
-    )
+    expected = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))(params, image)
+    monkeypatch.setattr(hiera, "_TOGETHER", 8)
+    found = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x))(params, image)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), found, expected)
+
+
+def test_windows_are_not_cut_into_many_small_parts(
+    params: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """92 windows: 23 of them go together, but not 4, where there is room for 22."""
+    image = np.zeros((1, 32, 736, 3), np.float32)
+
+    def program(windows: int) -> str:
+        monkeypatch.setattr(hiera, "_TOGETHER", windows * 4 * 4)
+        trace = jax.jit(lambda p, x: hiera.Hiera(CONFIG).apply({"params": p}, x)).trace
+        return str(trace(params, image).jaxpr)
+
+    assert "length=4\n" in program(23)
+    assert "length=23\n" not in program(22)
 
 
 def test_elsewhere_windows_are_one_batch(params: Any, monkeypatch: pytest.MonkeyPatch) -> None:
