@@ -10,8 +10,11 @@ machine hits both. Ours are compiled programs; the peer is eager, and its bfloat
 ratio is peer by ours in time: above 1 sam_jax is faster. Compilation is not in the turns, but for
 start-cold.
 
-On an accelerator it measures sam_jax there instead, with random weights and in bfloat16: frames/s
-of every size and number of objects, pictures/s by batch, and everything in a picture.
+On an accelerator the parts are others, in bfloat16: frames of the whole clip by size and number of
+objects, several clips at once, pictures by batch, everything in a picture. Ours takes turns with
+the official code, eager and compiled, and with transformers, where the peer's torch has CUDA:
+
+    python -m benchmarks --part video-tiny video-large-1 everything
 
 More about training: python -m benchmarks.train. How cost grows: python -m benchmarks.scaling. TPU
 programs, without a TPU: python -m benchmarks.tpu.
@@ -21,7 +24,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +34,10 @@ import tyro
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.parts import PARTS, ROOT, Part, chosen
+from benchmarks import accelerator
+from benchmarks.parts import PARTS, ROOT, chosen
 from benchmarks.table import HEADER, Row, conditions, show
-from benchmarks.worker import Worker, environment
+from benchmarks.worker import Case, Worker, environment
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Options:
     """Time sam_jax beside the official PyTorch code."""
 
     part: tuple[str, ...] = ()
-    """Which rows, by name or by what the name begins with. Default: all."""
+    """Which rows, by name, or by what names begin with. Default: all."""
     dtype: tuple[str, ...] = ("float32", "bfloat16")
     turns: int | None = None
     """Timed turns of each side. Default: each part's own number."""
@@ -53,7 +59,7 @@ class Options:
     )
     """Default: docs/media/clip.mp4."""
     peer: str = str(ROOT / ".oracle" / "venv" / "bin" / "python")
-    """Python that has the official code (`make oracle`)."""
+    """Python that has the official code (`make oracle`), and transformers."""
     markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the table as Markdown."""
 
@@ -61,35 +67,49 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks", description=__doc__)
     try:
-        names = chosen(options.part)
         _check(options)
+        on_cpu = accelerator.backend() == "cpu"
+        parts = PARTS if on_cpu else accelerator.PARTS
+        names = chosen(options.part, parts)
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
-    import jax
-
-    if jax.default_backend() != "cpu":
-        from benchmarks import accelerator
-
-        header, rows = accelerator.HEADER, accelerator.rows(options.video, options.photo)
-        show(header, rows, conditions(options.threads), options.markdown)
-        return
-    if not Path(options.peer).exists():
+    peer = options.peer if Path(options.peer).exists() else None
+    if on_cpu and peer is None:
         raise SystemExit(f"no Python at {options.peer}: run `make oracle`, or give --peer")
-    rows = []
+    console = Console()
+    if not on_cpu and (peer is None or not accelerator.has_cuda(peer)):
+        console.print(f"{options.peer} has no torch with CUDA: sam_jax alone")
+        peer = None
+    rows: list[list[str]] = []
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
-    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=Console()) as progress:
-        checkpoints: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
         for name in names:
-            model = PARTS[name].model
-            if model not in checkpoints:
-                checkpoints[model] = Path(folder) / f"{model}.pt"
-                write = [options.peer, "-m", "benchmarks.peer", "--write", model]
-                subprocess.run([*write, checkpoints[model]], check=True, cwd=ROOT)
-            for dtype in (d for d in options.dtype if d in PARTS[name].dtypes):
-                row = measure(name, dtype, checkpoints[model], options, progress)
-                rows.append(row.cells())
-                progress.console.print(" | ".join(rows[-1]), soft_wrap=True)
-    show(HEADER, rows, f"{conditions(options.threads)}; medians.", options.markdown)
+            part = parts[name]
+            checkpoint = Path(folder) / f"{part.model}.pt"
+            if peer and not checkpoint.exists():
+                write = [peer, "-m", "benchmarks.peer", "--write", part.model, checkpoint]
+                subprocess.run(write, check=True, cwd=ROOT)
+            for dtype in (d for d in options.dtype if d in part.dtypes):
+                turns = options.turns or part.turns
+                case = part.case | {
+                    "model": part.model,
+                    "checkpoint": str(checkpoint) if peer else None,
+                    "dtype": dtype,
+                    "photo": str(options.photo.resolve()),
+                    "video": str(options.video.resolve()),
+                    "frames": part.untimed + turns + 2,
+                }
+                bar = progress.add_task(f"{name} {dtype}", total=part.untimed + turns)
+                advance = partial(progress.advance, bar)
+                if on_cpu:
+                    found = [measure(name, case, turns, options, advance).cells()]
+                else:
+                    found = accelerator.measure(name, case, turns, options.threads, peer, advance)
+                rows += found
+                for row in found:
+                    progress.console.print(" | ".join(row), soft_wrap=True)
+    header = HEADER if on_cpu else accelerator.HEADER
+    show(header, rows, f"{conditions(options.threads)}; medians.", options.markdown)
 
 
 def _check(options: Options) -> None:
@@ -104,23 +124,13 @@ def _check(options: Options) -> None:
             raise ValueError(f"--{name} {path}: no such file")
 
 
-def measure(name: str, dtype: str, checkpoint: Path, options: Options, progress: Progress) -> Row:
+def measure(
+    name: str, case: Case, turns: int, options: Options, advance: Callable[[], object]
+) -> Row:
     """One row: both sides prepare, then take turns."""
     part = PARTS[name]
-    turns = options.turns or part.turns
-    bar = progress.add_task(f"{name} {dtype}", total=part.untimed + turns)
     if part.start:
-        row = _measure_start(name, part, dtype, checkpoint, turns, options)
-        progress.update(bar, completed=part.untimed + turns)
-        return row
-    case = part.case | {
-        "model": part.model,
-        "checkpoint": str(checkpoint),
-        "dtype": dtype,
-        "photo": str(options.photo.resolve()),
-        "video": str(options.video.resolve()),
-        "frames": part.untimed + turns + 2,
-    }
+        return _measure_start(name, case, turns, options, advance)
     pythons = (sys.executable, options.peer)
     workers = [
         Worker(python, module, options.threads)
@@ -130,26 +140,26 @@ def measure(name: str, dtype: str, checkpoint: Path, options: Options, progress:
     answers = []
     for _ in range(part.untimed + turns):
         answers.append([worker.ask({"do": "run"}) for worker in workers])
-        progress.advance(bar)
+        advance()
     for worker in workers:
         worker.close()
     ours, peer = (
         [a["seconds"] for a in side[part.untimed :]] for side in zip(*answers, strict=True)
     )
     peaks = [answer["peak_mb"] for answer in answers[-1]]
-    return Row(name, dtype, ours, peer, prepared[0]["seconds"], *peaks)
+    return Row(name, case["dtype"], ours, peer, prepared[0]["seconds"], *peaks)
 
 
 def _measure_start(
-    name: str, part: Part, dtype: str, checkpoint: Path, turns: int, options: Options
+    name: str, case: Case, turns: int, options: Options, advance: Callable[[], object]
 ) -> Row:
     """Fresh processes, ours with an empty or a filled compilation cache."""
 
     def seconds(python: str, side: str, cache: str) -> float:
         started = time.perf_counter()
-        arguments = [side, part.model, checkpoint, options.photo.resolve(), dtype, cache]
+        asked = (case[what] for what in ("model", "checkpoint", "photo", "dtype"))
         subprocess.run(
-            [python, "-m", "benchmarks.first_mask", *arguments],
+            [python, "-m", "benchmarks.first_mask", side, *asked, cache],
             check=True,
             capture_output=True,
             env=environment(options.threads),
@@ -160,11 +170,12 @@ def _measure_start(
     ours, peer = [], []
     for _ in range(turns):
         with tempfile.TemporaryDirectory() as cache:
-            if part.case["cache"]:
+            if case["cache"]:
                 seconds(sys.executable, "ours", cache)
             ours.append(seconds(sys.executable, "ours", cache))
             peer.append(seconds(options.peer, "peer", cache))
-    return Row(name, dtype, ours, peer)
+        advance()
+    return Row(name, case["dtype"], ours, peer)
 
 
 if __name__ == "__main__":

@@ -1,119 +1,174 @@
-"""sam_jax on an accelerator, by the protocol of the official README: random weights, bfloat16."""
+"""What `python -m benchmarks` measures on an accelerator, by the protocol of the official README.
+
+Ours takes turns with the official code as it is, with the official code compiled as
+`SAM2VideoPredictorVOS` does it, and with transformers, all on the same GPU in bfloat16. Where the
+peer's torch has no CUDA, ours is measured alone. A peer that stops, such as one that does not
+compile, leaves its last words in the table. The floor is what the products of our program take at
+the chip's published peak.
+"""
 
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import DTypeLike
-from rich.progress import track
+from benchmarks.chips import CHIPS
+from benchmarks.parts import Part
+from benchmarks.worker import Case, Worker
 
-import sam_jax
-from benchmarks.worker import boxes, resident_mb
-from sam_jax import image
-from sam_jax.config import Config
-from sam_jax.io.images import read_image
-from sam_jax.io.videos import open_video
-from sam_jax.models import abstract_params, build
-from sam_jax.presets import preset
-from sam_jax.types import Model
+HEADER = (
+    "part", "ours ms (min-max)", "a second", "floor ms", "peer", "peer ms (min-max)", "peer / ours",
+    "load + compile s", "ours peak MB", "peer peak MB",
+)  # fmt: skip
 
-HEADER = ("model", "what", "a second", "ms each")
-_MODELS = tuple(f"sam2.1-hiera-{size}" for size in ("tiny", "small", "base-plus", "large"))
-_PASSES = 3  # of which the first compiles
+_WORKERS = "benchmarks.accelerator_ours", "benchmarks.accelerator_peer"
+_PEERS = {
+    "video": ("eager", "compiled", "transformers"),
+    "pictures": ("eager", "compiled", "transformers"),
+    "everything": ("eager",),
+    "clips": (),  # nobody else takes several
+}
+# Products and sums a second, bfloat16, dense, by what jax calls the chip. NVIDIA's data sheets.
+_PEAKS = {
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "TPU v5 lite": CHIPS["v5e"].peak,
+    "TPU v5": CHIPS["v5p"].peak,
+    "TPU v6 lite": CHIPS["v6e"].peak,
+}
 
 
-def rows(
-    video: Path,
-    photo: Path,
-    *,
-    models: tuple[str, ...] = _MODELS,
-    objects: tuple[int, ...] = (1, 4, 16, 64),
-    batches: tuple[int, ...] = (1, 4, 16, 64),
+def _part(size: str, **case: object) -> Part:
+    return Part(f"sam2.1-hiera-{size}", case, workers=_WORKERS, dtypes=("bfloat16",), untimed=1)
+
+
+PARTS: dict[str, Part] = {}
+for _size in ("tiny", "small", "base-plus", "large"):
+    for _n in (1, 4, 16, 64):
+        PARTS[f"video-{_size}-{_n}"] = _part(_size, part="video", objects=_n)
+    for _n in (4, 16):
+        PARTS[f"clips-{_size}-{_n}"] = _part(_size, part="clips", clips=_n)
+    for _n in (1, 4, 16, 64):
+        PARTS[f"pictures-{_size}-{_n}"] = _part(_size, part="pictures", batch=_n)
+    PARTS[f"everything-{_size}"] = _part(_size, part="everything")
+
+
+def backend() -> str:
+    """Where our workers compute: "cpu", "gpu" or "tpu".
+
+    Asked in another process: this one must not hold the chip that they need.
+    """
+    return _asked(sys.executable, "import jax; print(jax.default_backend())")
+
+
+def has_cuda(python: str) -> bool:
+    """Whether the torch of a Python computes on a GPU."""
+    return _asked(python, "import torch; print(torch.cuda.is_available())") == "True"
+
+
+def _asked(python: str, question: str) -> str:
+    asked = subprocess.run([python, "-c", question], check=True, capture_output=True, text=True)
+    return asked.stdout.strip()
+
+
+@dataclass
+class Side:
+    """One implementation, in a process of its own.
+
+    Attributes:
+      seconds: of each turn, for one frame or picture.
+      known: its last answer.
+      stopped: its last words, where it came to an early end.
+    """
+
+    name: str
+    python: str
+    module: str
+    case: Case
+    threads: int
+    seconds: list[float] = field(default_factory=list)
+    prepare: float = 0.0
+    known: Case = field(default_factory=dict)
+    stopped: str = ""
+
+    def __post_init__(self) -> None:
+        self._worker = Worker(self.python, self.module, self.threads)
+        self._ask({"do": "prepare", "case": self.case})
+        self.prepare = self.known.get("seconds", 0.0)
+
+    def turn(self) -> None:
+        if not self.stopped:
+            self._ask({"do": "run"})
+        if not self.stopped:
+            self.seconds.append(self.known["seconds"] / self.known["each"])
+
+    def close(self) -> None:
+        self._worker.close()
+
+    def _ask(self, request: Case) -> None:
+        try:
+            self.known = self._worker.ask(request)
+        except RuntimeError as error:
+            self.stopped = str(error)
+
+
+def measure(
+    name: str,
+    case: Case,
+    turns: int,
+    threads: int,
+    peer: str | None,
+    advance: Callable[[], object],
 ) -> list[list[str]]:
-    """Frames tracked, pictures encoded, and pictures in which everything was found, a second."""
+    """Rows of one part, one for each peer.
+
+    Args:
+      peer: Python that has the peers and a GPU; None where there is none.
+      advance: called after each turn.
+    """
+    part = PARTS[name]
+    ours, theirs = part.workers
+    sides = [Side("ours", sys.executable, ours, case, threads)]
+    for kind in _PEERS[case["part"]] if peer else ():
+        sides.append(Side(kind, str(peer), theirs, case | {"peer": kind}, threads))
+    try:
+        for _ in range(part.untimed + turns):
+            for side in sides:
+                side.turn()
+            advance()
+    finally:
+        for side in sides:
+            side.close()
+    for side in sides:
+        del side.seconds[: part.untimed]
+    return rows(name, sides[0], sides[1:])
+
+
+def rows(name: str, ours: Side, peers: Sequence[Side]) -> list[list[str]]:
+    """Raises RuntimeError if ours has stopped."""
+    if ours.stopped:
+        raise RuntimeError(ours.stopped)
+    median = statistics.median(ours.seconds)
+    peak = _PEAKS.get(ours.known["device"])
+    first = [name, _milliseconds(ours.seconds), f"{1 / median:.1f}"]
+    first.append(f"{1e3 * ours.known['flops'] / peak:.2f}" if peak else "")
+    last = [f"{ours.prepare:.0f}", f"{ours.known['peak_mb']:.0f}"]
+    if not peers:
+        return [[*first, "", "", "", *last, ""]]
     found = []
-    for name in track(models, description="measuring"):
-        model = random_model(preset(name), jnp.bfloat16)
-        for count in objects:
-            seconds = track_seconds(model, video, count)
-            found.append([name, f"frame tracked, {count} objects", *_rates(seconds)])
-        for batch in batches:
-            seconds = encode_seconds(model, batch)
-            found.append([name, f"picture encoded, {batch} at once", *_rates(seconds)])
-        found.append([name, "everything in a picture", *_rates(everything_seconds(model, photo))])
+    for peer in peers:
+        if peer.stopped:
+            found.append([*first, peer.name, peer.stopped, "", *last, ""])
+            continue
+        ratio = f"{statistics.median(peer.seconds) / median:.2f}"
+        peak_mb = f"{peer.known['peak_mb']:.0f}"
+        found.append([*first, peer.name, _milliseconds(peer.seconds), ratio, *last, peak_mb])
     return found
 
 
-def random_model(config: Config, dtype: DTypeLike) -> Model:
-    """Random weights, on the default device."""
-    module = build(config, dtype)
-    random = np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(0.05 * random.standard_normal(leaf.shape, np.float32)),
-        abstract_params(module),
-    )
-    return Model(params, module)
-
-
-def track_seconds(model: Model, video: Path, objects: int) -> float:
-    """For each frame of a whole clip; pictures are decoded and resized before."""
-    with open_video(video) as clip:
-        squares = [square for _, square in clip.model_inputs(model.config.image_size)]
-        size = clip.height, clip.width
-
-    def once() -> None:
-        *_, last = tracked(model, squares, size, objects)
-        assert last[0].iou > -1  # waits for the last frame
-
-    return _seconds(once) / len(squares)
-
-
-def tracked(
-    model: Model, squares: list[np.ndarray], size: tuple[int, int], objects: int = 1
-) -> Iterator[dict[int, sam_jax.Tracked]]:
-    """Objects through a clip whose frames are decoded and resized already."""
-    stream = sam_jax.Stream(model, objects, prompted_frames=1)
-    frame = np.zeros((*size, 3), np.uint8)  # only its size is looked at
-    for number, box in enumerate(boxes(objects, *size)):
-        stream.add(number, box=box)
-    for square in squares:
-        yield stream.step(frame, square)
-
-
-def encode_seconds(model: Model, batch: int) -> float:
-    """For each picture."""
-    side = model.config.image_size
-    pictures = jnp.zeros((batch, side, side, 3))
-    encode = jax.jit(image.encode_image)
-    return _seconds(lambda: jax.block_until_ready(encode(model, pictures))) / batch
-
-
-def everything_seconds(model: Model, photo: Path) -> float:
-    """For a picture, with the official limits, which no mask of random weights passes."""
-    generator, picture = sam_jax.AutomaticMaskGenerator(model), read_image(photo)
-    return _seconds(lambda: generator.generate(picture))
-
-
-def peak_mb() -> float:
-    """Of the device where it counts its memory, else of this process."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"] / 2**20
-    return resident_mb()
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_PASSES):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
-
-
-def _rates(seconds: float) -> list[str]:
-    return [f"{1 / seconds:.1f}", f"{1e3 * seconds:.2f}"]
+def _milliseconds(seconds: Sequence[float]) -> str:
+    low, high = 1e3 * min(seconds), 1e3 * max(seconds)
+    return f"{1e3 * statistics.median(seconds):.2f} ({low:.2f}-{high:.2f})"

@@ -1,5 +1,6 @@
 """What `python -m benchmarks` can measure: cases for both workers, by name."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,15 +81,19 @@ PARTS: dict[str, Part] = {
 }
 
 
-def chosen(names: tuple[str, ...]) -> list[str]:
-    """Parts by name, or by what their names begin with; all for none.
+def chosen(names: tuple[str, ...], parts: Iterable[str] = PARTS) -> list[str]:
+    """Parts by name, or by what their names begin with where none is called so; all for none.
 
     Raises:
       ValueError: nothing begins so.
     """
+    parts = list(parts)
     if not names:
-        return list(PARTS)
+        return parts
+    found = set()
     for name in names:
-        if not any(part.startswith(name) for part in PARTS):
-            raise ValueError(f"no part begins with {name!r}; there are {', '.join(PARTS)}")
-    return [part for part in PARTS if part.startswith(names)]
+        begun = {name} & set(parts) or {part for part in parts if part.startswith(name)}
+        if not begun:
+            raise ValueError(f"no part begins with {name!r}; there are {', '.join(parts)}")
+        found |= begun
+    return [part for part in parts if part in found]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import sam_jax
-from benchmarks.accelerator import peak_mb, random_model
+from benchmarks.accelerator_ours import peak_mb, random_model
 from benchmarks.worker import Case, boxes, resident_mb, serve
 from sam_jax import image, memory, video
 from sam_jax.frame import no_prompts

@@ -14,7 +14,6 @@ which paints clips of the synthetic world on the way.
 On an accelerator the same command trains there: the peer too if its torch has CUDA, else only ours.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks.accelerator import backend, has_cuda
 from benchmarks.table import conditions, show
 from benchmarks.train_case import SHAPES
 from benchmarks.worker import Case, Worker
@@ -131,13 +131,6 @@ def measure(case: Case, options: Options, with_peer: bool, progress: Progress) -
     return Row(case["model"], case["batch"], case["dtype"], measured[0], peer, waiting)
 
 
-def _peer_has_cuda(python: str) -> bool:
-    asked = [python, "-c", "import torch; print(torch.cuda.is_available())"]
-    return (
-        subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip() == "True"
-    )
-
-
 def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks.train", description=__doc__)
     if unknown := set(options.batches) - set(SHAPES):
@@ -145,10 +138,7 @@ def main() -> None:
     if not Path(options.peer).exists():
         raise SystemExit(f"no Python at {options.peer}: run `make oracle`, or give --peer")
     console = Console()
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is shared with the peer
-    import jax
-
-    with_peer = jax.default_backend() == "cpu" or _peer_has_cuda(options.peer)
+    with_peer = backend() == "cpu" or has_cuda(options.peer)
     rows = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         for model in options.models:

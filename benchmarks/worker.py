@@ -121,6 +121,7 @@ def environment(threads: int) -> Mapping[str, str]:
     extra = {
         "OMP_NUM_THREADS": str(threads),
         "OMP_PROC_BIND": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # a GPU is shared with the peer
         "XLA_FLAGS": f"--xla_cpu_prefer_vector_width=512 {os.environ.get('XLA_FLAGS', '')}",
     }
     if library := allocator():

@@ -130,13 +130,13 @@ def init_state(predictor: Any, frames: np.ndarray) -> Any:
     from sam2 import sam2_video_predictor
 
     def load(image_size: int, **_: Any) -> tuple[Any, int, int]:
-        return _preprocessed(frames, image_size), frames.shape[1], frames.shape[2]
+        return preprocessed(frames, image_size), frames.shape[1], frames.shape[2]
 
     with _replaced(sam2_video_predictor, "load_video_frames", load):
         return predictor.init_state(video_path="")
 
 
-def _preprocessed(frames: np.ndarray, side: int) -> Any:
+def preprocessed(frames: np.ndarray, side: int) -> Any:
     """What the official loader makes of a JPEG folder: torch float32 [t 3 side side]."""
     import torch
 

@@ -1,4 +1,4 @@
-"""The benchmark beside the official code: parts, table, refusals; and that of accelerators."""
+"""The benchmark beside the official code: parts, table, refusals."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import accelerator, ours
+from benchmarks import ours
 from benchmarks.parts import PARTS, chosen
 from benchmarks.table import HEADER, Row
 from sam_jax.presets import PRESETS
@@ -26,6 +26,7 @@ def test_a_ratio_above_one_is_faster() -> None:
 def test_parts_are_chosen_by_how_they_begin() -> None:
     assert chosen(()) == list(PARTS)
     assert chosen(("memory", "decoder-1")) == ["decoder-1", "memory-attention", "memory-encoder"]
+    assert chosen(("video-1",)) == ["video-1"]  # not video-16
     with pytest.raises(ValueError, match="no part begins with 'encode-'; there are encoder-tiny"):
         chosen(("video", "encode-"))
     assert {part.model for part in PARTS.values()} <= PRESETS.keys()
@@ -59,20 +60,3 @@ def test_our_side_runs(part: str, small_tracker: Callable[..., Any], tmp_path: P
     case = PARTS[part].case | {"checkpoint": str(file), "dtype": "float32"}
     found = jax.tree.leaves(ours.prepare(case)())
     assert found and all(np.isfinite(np.asarray(leaf)).all() for leaf in found)
-
-
-def test_what_an_accelerator_is_asked(
-    monkeypatch: pytest.MonkeyPatch, small_tracker: Callable[..., Any], drifting: Callable[..., Any]
-) -> None:
-    monkeypatch.setattr(accelerator, "random_model", lambda name, dtype: small_tracker())
-    monkeypatch.setattr(accelerator, "everything_seconds", lambda model, photo: 0.5)
-    clip: Any = list(drifting(3, 40, 60))
-    found = accelerator.rows(
-        clip, Path(), models=("sam2.1-hiera-tiny",), objects=(2,), batches=(1, 2)
-    )
-    assert [row[1] for row in found] == [
-        "frame tracked, 2 objects", "picture encoded, 1 at once", "picture encoded, 2 at once",
-        "everything in a picture",
-    ]  # fmt: skip
-    assert all(float(row[2]) > 0 for row in found) and found[-1][2:] == ["2.0", "500.00"]
-    assert all(len(row) == len(accelerator.HEADER) for row in found)

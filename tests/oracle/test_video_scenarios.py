@@ -220,7 +220,7 @@ def test_frames_are_prepared_as_the_official_loader_does(official, clip, tmp_pat
         str(tmp_path), 256, offload_video_to_cpu=True, compute_device=torch.device("cpu")
     )
     assert (height, width) == (540, 960)
-    assert torch.equal(official_video._preprocessed(frames, 256), images)
+    assert torch.equal(official_video.preprocessed(frames, 256), images)
 
 
 def test_bad_frames(official) -> None:
