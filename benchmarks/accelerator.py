@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.chips import CHIPS
 from benchmarks.parts import Part
-from benchmarks.worker import Case, Worker
+from benchmarks.worker import Case, Stopped, Worker
 
 HEADER = (
     "part", "ours ms (min-max)", "a second", "floor ms", "peer", "peer ms (min-max)", "peer / ours",
@@ -111,8 +111,8 @@ class Side:
     def _ask(self, request: Case) -> None:
         try:
             self.known = self._worker.ask(request)
-        except RuntimeError as error:
-            self.stopped = str(error)
+        except Stopped as error:
+            self.stopped = error.last
 
 
 def measure(

@@ -4,6 +4,7 @@ A worker reads one JSON request a line and answers with one JSON line. The paren
 be prepared, then for one turn after the other.
 """
 
+import contextlib
 import ctypes.util
 import json
 import os
@@ -40,23 +41,37 @@ def serve(
       more: what else to answer to each request.
     """
     run: Callable[[], object] | None = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        started, worked = time.perf_counter(), time.process_time()
-        if request["do"] == "prepare":
-            run = prepare(request["case"])
-            count, answer = 1, {"seconds": time.perf_counter() - started}
-            run()  # the first call touches its memory for the first time
-        else:
-            assert run is not None
-            count = 0
-            while count == 0 or time.perf_counter() - started < _TURN:
-                run()
-                count += 1
-            answer = {"seconds": (time.perf_counter() - started) / count}
-        answer["cpu_seconds"] = (time.process_time() - worked) / count
-        answer |= {"peak_mb": peak_mb()} | more()
-        print(json.dumps(answer), flush=True)
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):  # official code prints; only answers are read
+        for line in sys.stdin:
+            request = json.loads(line)
+            started, worked = time.perf_counter(), time.process_time()
+            if request["do"] == "prepare":
+                run = prepare(request["case"])
+                count, answer = 1, {"seconds": time.perf_counter() - started}
+                run()  # the first call touches its memory for the first time
+            else:
+                assert run is not None
+                count = 0
+                while count == 0 or time.perf_counter() - started < _TURN:
+                    run()
+                    count += 1
+                answer = {"seconds": (time.perf_counter() - started) / count}
+            answer["cpu_seconds"] = (time.process_time() - worked) / count
+            answer |= {"peak_mb": peak_mb()} | more()
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+class Stopped(RuntimeError):
+    """A worker has ended before its time.
+
+    Attributes:
+      last: the last line that it wrote.
+    """
+
+    def __init__(self, command: object, status: int, last: str) -> None:
+        super().__init__(f"{command} stopped (status {status}): {last}")
+        self.last = last
 
 
 class Worker:
@@ -82,7 +97,7 @@ class Worker:
             status = self._process.wait()
             self._said.seek(0)
             last = (self._said.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise RuntimeError(f"{self._process.args} stopped (status {status}): {last}")
+            raise Stopped(self._process.args, status, last)
         return json.loads(line)
 
     def close(self) -> None:
