@@ -52,7 +52,8 @@ demo: .venv/.installed ## segment a photo, track a thing through a clip, and say
 
 .PHONY: test
 test: .venv/.installed ## the tests that need neither PyTorch nor official weights
-	$(BIN)/pytest -n 2 -m "not oracle and not weights and not tpu"
+	@# Most of their time is the compiler's, which is done sooner where it optimises less.
+	XLA_FLAGS="--xla_backend_optimization_level=1 $$XLA_FLAGS" $(BIN)/pytest -n 2 -m "not oracle and not weights and not tpu"
 
 .PHONY: lint
 lint: .venv/.installed ## style, format and types
