@@ -97,7 +97,7 @@ oracle: .oracle/.installed ## compare with the official PyTorch code (Python 3.1
 
 .PHONY: tpu
 tpu: .tpu/.installed ## compile for TPUs, which need not be there; minutes
-	PYTHONPATH=.tpu JAX_PLATFORMS=cpu $(BIN)/pytest -m tpu --timeout 3600
+	PYTHONPATH=.tpu JAX_PLATFORMS=cpu $(BIN)/pytest -n 2 -m tpu --timeout 3600
 
 .PHONY: clean
 clean: ## remove everything these targets made
