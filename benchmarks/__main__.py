@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import accelerator
-from benchmarks.parts import PARTS, ROOT, chosen
+from benchmarks.parts import PARTS, ROOT, Part, chosen
 from benchmarks.table import HEADER, Row, conditions, show
 from benchmarks.worker import Case, Worker, environment
 
@@ -71,45 +71,79 @@ def main() -> None:
         on_cpu = accelerator.backend() == "cpu"
         parts = PARTS if on_cpu else accelerator.PARTS
         names = chosen(options.part, parts)
+        rows_of = [(name, d) for name in names for d in options.dtype if d in parts[name].dtypes]
+        if not rows_of:
+            raise ValueError(f"{', '.join(names)}: not measured in {', '.join(options.dtype)}")
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
     peer = options.peer if Path(options.peer).exists() else None
     if on_cpu and peer is None:
-        raise SystemExit(f"no Python at {options.peer}: run `make oracle`, or give --peer")
+        raise SystemExit(
+            f"benchmarks: no Python at {options.peer}: run `make oracle`, or give --peer"
+        )
     console = Console()
     if not on_cpu and (peer is None or not accelerator.has_cuda(peer)):
         console.print(f"{options.peer} has no torch with CUDA: sam_jax alone")
         peer = None
     rows: list[list[str]] = []
+    try:
+        for found in _measured(rows_of, parts, peer, options, console, on_cpu=on_cpu):
+            rows += found
+    finally:  # hours of measuring outlive what stops the rest
+        if rows:
+            header = HEADER if on_cpu else accelerator.HEADER
+            show(header, rows, f"{conditions(options.threads)}; medians.", options.markdown)
+
+
+def _measured(
+    rows_of: list[tuple[str, str]],
+    parts: dict[str, Part],
+    peer: str | None,
+    options: Options,
+    console: Console,
+    *,
+    on_cpu: bool,
+) -> Iterator[list[list[str]]]:
+    """Rows of each part and dtype.
+
+    Raises:
+      SystemExit: the peer's Python cannot make the weights.
+    """
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
-        for name in names:
+        for name, dtype in rows_of:
             part = parts[name]
             checkpoint = Path(folder) / f"{part.model}.pt"
             if peer and not checkpoint.exists():
-                write = [peer, "-m", "benchmarks.peer", "--write", part.model, checkpoint]
-                subprocess.run(write, check=True, cwd=ROOT)
-            for dtype in (d for d in options.dtype if d in part.dtypes):
-                turns = options.turns or part.turns
-                case = part.case | {
-                    "model": part.model,
-                    "checkpoint": str(checkpoint) if peer else None,
-                    "dtype": dtype,
-                    "photo": str(options.photo.resolve()),
-                    "video": str(options.video.resolve()),
-                    "frames": part.untimed + turns + 2,
-                }
-                bar = progress.add_task(f"{name} {dtype}", total=part.untimed + turns)
-                advance = partial(progress.advance, bar)
-                if on_cpu:
-                    found = [measure(name, case, turns, options, advance).cells()]
-                else:
-                    found = accelerator.measure(name, case, turns, options.threads, peer, advance)
-                rows += found
-                for row in found:
-                    progress.console.print(" | ".join(row), soft_wrap=True)
-    header = HEADER if on_cpu else accelerator.HEADER
-    show(header, rows, f"{conditions(options.threads)}; medians.", options.markdown)
+                _write(peer, part.model, checkpoint)
+            turns = options.turns or part.turns
+            case = part.case | {
+                "model": part.model,
+                "checkpoint": str(checkpoint) if peer else None,
+                "dtype": dtype,
+                "photo": str(options.photo.resolve()),
+                "video": str(options.video.resolve()),
+                "frames": part.untimed + turns + 2,
+            }
+            bar = progress.add_task(f"{name} {dtype}", total=part.untimed + turns)
+            advance = partial(progress.advance, bar)
+            if on_cpu:
+                found = [measure(name, case, turns, options, advance).cells()]
+            else:
+                found = accelerator.measure(name, case, turns, options.threads, peer, advance)
+            for row in found:
+                progress.console.print(" | ".join(row), soft_wrap=True, markup=False)
+            yield found
+
+
+def _write(peer: str, model: str, checkpoint: Path) -> None:
+    write = [peer, "-m", "benchmarks.peer", "--write", model, checkpoint]
+    try:
+        subprocess.run(write, check=True, cwd=ROOT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(
+            f"benchmarks: --peer {peer} made no weights ({error}): give the Python of `make oracle`"
+        ) from None
 
 
 def _check(options: Options) -> None:

@@ -1,7 +1,8 @@
 """Worker of `benchmarks.accelerator`: the official code, eager or compiled, or transformers.
 
-What they are given lies on the GPU before, normalised. transformers reads the same weights, which
-are converted for it; its session keeps the pictures, as the official state does.
+What they are given lies on the GPU before, normalised; ours gets frames from the host, as bytes.
+transformers reads the same weights, which are converted for it. It gives masks of a quarter of the
+input's side, where ours and the official code make them as large as the video.
 """
 
 import subprocess
@@ -31,6 +32,8 @@ def prepare(case: Case) -> Run:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":  # as the official examples have it
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     half = torch.autocast(device, torch.bfloat16, enabled=case["dtype"] == "bfloat16")
     with torch.inference_mode(), half:
         work = _CASES[case["part"], case["peer"] == "transformers"](case, device)
@@ -62,7 +65,7 @@ def _transformers(case: Case, device: str, name: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "hf"
         convert = [sys.executable, "-m", "convert", case["checkpoint"], converted]
-        subprocess.run(convert, check=True, capture_output=True)
+        subprocess.run(convert, check=True, stdout=sys.stderr)
         return getattr(transformers, name).from_pretrained(converted).to(device).eval()
 
 

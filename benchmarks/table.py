@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.worker import allocator
@@ -71,7 +72,7 @@ def show(
     """On the screen, and into a file if one is named."""
     table = Table(*header, caption=note)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console(width=max(Console().width, 160)).print(table)  # narrower, it is cut off
     if markdown:
         markdown.write_text(f"{note}\n\n{as_markdown(header, rows)}\n")
@@ -79,4 +80,5 @@ def show(
 
 def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

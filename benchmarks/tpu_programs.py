@@ -113,15 +113,16 @@ def encode(mesh: Mesh, model: str, *, batch: int) -> Program:
     return Program(f"encode, {batch} pictures at {config.image_size}", (batch, "pictures"), traced)
 
 
-def track(mesh: Mesh, model: str, *, objects: int) -> Program:
+def track(mesh: Mesh, model: str, *, objects: int, prompted: int = 4) -> Program:
     """A frame of a stream: it is encoded, and objects are tracked on it.
 
     Args:
       objects: on each chip; every chip encodes the frame.
+      prompted: frames of an object that are remembered, as `sam_jax.Stream` has it.
     """
     config, whole = _model(model)
     n = objects * mesh.size
-    state = jax.eval_shape(lambda: video.init_state(Model({}, whole.module), n))
+    state = jax.eval_shape(lambda: video.init_state(Model({}, whole.module), n, prompted=prompted))
     prompts = jax.eval_shape(lambda: no_prompts(n, config.mask_size))
     flags = jax.ShapeDtypeStruct((n,), jnp.bool_)
 

@@ -124,9 +124,10 @@ def measure(case: Case, options: Options, with_peer: bool, progress: Progress) -
     ]
     waiting = None
     if options.loader_steps:
-        from benchmarks.train_ours import waiting as wait
-
-        waiting = wait(case, options.loader_steps, options.loader_workers)
+        loader = {"loader_steps": options.loader_steps, "loader_workers": options.loader_workers}
+        alone = Worker(sys.executable, "benchmarks.train_ours", options.threads)
+        waiting = alone.ask({"do": "prepare", "case": case | loader})["waiting"]
+        alone.close()
     peer = measured[1] if with_peer else None
     return Row(case["model"], case["batch"], case["dtype"], measured[0], peer, waiting)
 

@@ -50,8 +50,14 @@ def _prompting(shape: Shape) -> Prompting:
     )
 
 
+_known: Case = {}  # which part of the time steps wait for the loader, where that was asked
+
+
 def prepare(case: Case) -> Callable[[], object]:
-    """Each call takes a step on the same batch."""
+    """Each call takes a step on the same batch; or, in a case with `loader_steps`, nothing."""
+    if "loader_steps" in case:
+        _known["waiting"] = waiting(case, case["loader_steps"], case["loader_workers"])
+        return lambda: None
     model = sam_jax.load(case["checkpoint"], dtype=jnp.dtype(case["dtype"]))
     images, masks = arrays(SHAPES[case["batch"]], model.config.image_size)
     batch = Batch(*map(jnp.asarray, (images, masks, masks[0].any((1, 2)))))
@@ -103,4 +109,4 @@ def share_of_waiting(
 
 
 if __name__ == "__main__":
-    serve(prepare, peak_mb)
+    serve(prepare, peak_mb, lambda: _known)

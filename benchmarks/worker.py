@@ -8,6 +8,7 @@ import contextlib
 import ctypes.util
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 Case = dict[str, Any]
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")  # at the beginning of a line
 _TURN = 0.3  # seconds; a short call is repeated, or its turn times the caches the other side left
 
 
@@ -66,7 +68,7 @@ class Stopped(RuntimeError):
     """A worker has ended before its time.
 
     Attributes:
-      last: the last line that it wrote.
+      last: the last error that it wrote, or else its last line.
     """
 
     def __init__(self, command: object, status: int, last: str) -> None:
@@ -90,18 +92,21 @@ class Worker:
 
     def ask(self, request: Case) -> Case:
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
             self._said.seek(0)
-            last = (self._said.read().strip().splitlines() or ["it said nothing"])[-1]
+            said = self._said.read().strip().splitlines() or ["it said nothing"]
+            last = next(filter(_ERROR.match, reversed(said)), said[-1])
             raise Stopped(self._process.args, status, last)
         return json.loads(line)
 
     def close(self) -> None:
-        with self._said, self._process:  # closes its pipes, at which it ends, and waits for it
+        # Its pipes are closed, at which it ends, and waited for; one may have ended before.
+        with self._said, contextlib.suppress(BrokenPipeError), self._process:
             pass
 
 

@@ -78,7 +78,8 @@ def _bridge_torchvision() -> Any:
     sys.modules[name] = types.ModuleType(name)
     operators = torch.library.Library("torchvision", "FRAGMENT")
     operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    operators.impl("nms", _nms, "CPU")
+    for key in ("CPU", "CUDA"):
+        operators.impl("nms", _nms, key)
     boxes: Any = importlib.import_module("torchvision.ops.boxes")
     boxes._assert_has_ops = lambda: None
     return operators

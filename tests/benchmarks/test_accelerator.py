@@ -10,7 +10,8 @@ import pytest
 from benchmarks import accelerator, accelerator_ours
 from benchmarks.accelerator import HEADER, PARTS, Side
 from benchmarks.parts import chosen
-from benchmarks.worker import Stopped
+from benchmarks.table import show
+from benchmarks.worker import Stopped, Worker
 from sam_jax.presets import PRESETS
 
 NANO = "sam2.1-hiera-nano"
@@ -42,8 +43,8 @@ def test_our_side_runs(part: str, each: int, clip: Any, monkeypatch: pytest.Monk
     """The floor is by the work of one frame or picture, however many a call takes."""
     monkeypatch.setattr(accelerator_ours, "_WINDOW", 2)
     accelerator_ours.prepare(asked(part, clip))()
-    known = accelerator_ours._known
-    assert known["each"] == each
+    known = accelerator_ours.known()
+    assert known["each"] == each and known["device"]
     assert 1e9 < known["flops"] < 1e11  # nano's encoder has 3 GFLOP
 
 
@@ -86,12 +87,34 @@ def test_sides_take_turns_and_one_that_stops_stops_alone(monkeypatch: pytest.Mon
     assert {len(row) for row in rows + alone} == {len(HEADER)}
 
 
-def test_ours_that_stops_ends_the_measuring() -> None:
+def test_ours_that_stops_leaves_its_last_words() -> None:
     stopped = Side("ours", sys.executable, "benchmarks.missing", {}, 2)
     stopped.turn()
     stopped.close()
-    with pytest.raises(RuntimeError, match="No module named"):
-        accelerator.rows("video-tiny-1", stopped, [])
+    ((name, words, *rest),) = accelerator.rows("video-tiny-1", stopped, [])
+    assert name == "video-tiny-1" and "No module named" in words
+    assert len(rest) == len(HEADER) - 2 and not any(rest)
+
+
+def test_last_words_are_the_error_and_not_the_advice_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "torch._dynamo.exc.InternalTorchDynamoError: no [/such] op"
+    (tmp_path / "advises.py").write_text(f"raise SystemExit({words + chr(10) + 'Set X=1'!r})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = Worker(sys.executable, "advises", 2)
+    with pytest.raises(Stopped) as caught:
+        worker.ask({"do": "run"})
+    with pytest.raises(Stopped):  # its pipe is broken by now
+        worker.ask({"do": "run"})
+    worker.close()
+    assert caught.value.last == words
+
+
+def test_words_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show(["a", "b"], [["no [/such] op", "x | y"]], "a note", tmp_path / "t.md")
+    assert "no [/such] op" in capsys.readouterr().out
+    assert "| no [/such] op | x \\| y |" in (tmp_path / "t.md").read_text()
 
 
 @pytest.mark.oracle

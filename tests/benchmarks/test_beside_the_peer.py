@@ -40,6 +40,12 @@ def test_parts_are_chosen_by_how_they_begin() -> None:
         (["--turns", "0"], "--turns must be at least 1, got 0"),
         (["--video", "gone.mp4"], "--video gone.mp4: no such file"),
         (["--peer", "/gone/python"], "no Python at /gone/python: run `make oracle`"),
+        (["--peer", "/bin/false"], "--peer /bin/false made no weights .*make oracle"),
+        (["--peer", "/bin", "--part", "encoder-tiny"], "--peer /bin made no weights"),
+        (
+            ["--part", "everything-vit-b", "--dtype", "bfloat16"],
+            "everything-vit-b: not measured in bfloat16",
+        ),
     ],
 )
 def test_refusals(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
