@@ -202,7 +202,7 @@ def reports(
 
 
 def tpu_devices(topology: str) -> list[Any]:
-    """The chips of a topology, for the compiler.
+    """The chips of a topology, for the compiler; jax's cache of programs is off from here on.
 
     Raises:
       ValueError: there is no such topology, or no TPU compiler.
@@ -223,7 +223,11 @@ def tpu_devices(topology: str) -> list[Any]:
             "pip install 'sam_jax[tpu-compile]'"
         ) from None
     from jax.experimental import topologies
+    from jax.experimental.compilation_cache import compilation_cache
 
+    # jax would store programs for chips that are not there, and fail to load them the next time.
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # it decides only once whether there is one
     try:
         return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except Exception as error:

@@ -55,6 +55,19 @@ def test_a_training_step_compiles_and_chips_exchange_gradients_only(mesh):
 
 
 @pytest.mark.tpu
+def test_programs_are_not_taken_from_a_cache(mesh):
+    """jax would keep programs for chips that are not there, and could not load them."""
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    same = NamedSharding(mesh, P())
+    for _ in range(2):
+        jax.clear_caches()
+        sine = jax.jit(jnp.sin, in_shardings=same, out_shardings=same)
+        small = jax.ShapeDtypeStruct((8, 128), jnp.float32)
+        program = Program("sine", (1, "sines"), sine.trace(small))
+        assert tpu.compile_for(mesh, CHIP, program).bytes > 0
+
+
+@pytest.mark.tpu
 def test_what_does_not_fit_is_refused(mesh):
     same = NamedSharding(mesh, P())
     large = jax.ShapeDtypeStruct((1024, 1024, 8192), jnp.float32)  # 32 GB
