@@ -20,7 +20,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -30,6 +30,7 @@ from benchmarks.accelerator import backend, has_cuda
 from benchmarks.table import conditions, show
 from benchmarks.train_case import SHAPES
 from benchmarks.worker import Case, Worker
+from sam_jax.presets import preset
 
 _ROOT = Path(__file__).resolve().parent.parent
 _HEADER = [
@@ -44,7 +45,7 @@ class Options:
 
     models: tuple[str, ...] = ("sam2.1-hiera-nano", "sam2.1-hiera-tiny")
     batches: tuple[str, ...] = tuple(SHAPES)
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     steps: int = 5
     """Timed steps."""
     loader_steps: int = 5
@@ -136,6 +137,13 @@ def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks.train", description=__doc__)
     if unknown := set(options.batches) - set(SHAPES):
         raise SystemExit(f"no batch {sorted(unknown)}; there are {', '.join(SHAPES)}")
+    if options.steps < 1:
+        raise SystemExit(f"--steps must be at least 1, got {options.steps}")
+    try:
+        for model in options.models:
+            preset(model)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if not Path(options.peer).exists():
         raise SystemExit(f"no Python at {options.peer}: run `make oracle`, or give --peer")
     console = Console()

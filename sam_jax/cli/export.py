@@ -14,12 +14,15 @@ def export(args: Export) -> int:
       ValueError, OSError: a bad argument, model or output folder.
     """
     from sam_jax.export import folder
+    from sam_jax.export.programs import NAMES
     from sam_jax.files import check_replaceable
     from sam_jax.load import load
 
     if not args.output:
         raise ValueError("the name of the output folder is empty: name one, such as out")
     what, platforms, sizes = _names(args.what), _names(args.platforms), _sizes(args.fix)
+    if args.what and not what:
+        raise ValueError(f"--what {args.what!r}: name some of {', '.join(NAMES)}, or leave it out")
     folder.check(what, platforms, sizes)
     check_replaceable(args.output, folder.is_export)
     folder.write(

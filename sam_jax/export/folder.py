@@ -54,7 +54,7 @@ def write(
 
     Raises:
       ValueError: something of that name there is not, the model cannot do it, a size that cannot be
-        meant, or `path` cannot be written or holds something else.
+        meant or that no program has, or `path` cannot be written or holds something else.
     """
     sizes = dict(sizes or {})
     check(what, platforms, sizes)
@@ -65,6 +65,16 @@ def write(
             "track-step and track-masks need a SAM 2 model, text one with its own text encoder"
         )
     names = list(what) or list(possible)
+    shapes = [
+        shape
+        for name in names
+        for shape, _ in (possible[name].inputs | possible[name].state).values()
+    ]
+    if unused := [x for x in sizes if all(_filled(s, {x: 0}) == s for s in shapes)]:
+        raise ValueError(
+            f"sizes: {unused[0]} ({LETTERS[unused[0]]}) is no size of {', '.join(names)}; "
+            "leave it out"
+        )
     compute = {
         platform: jnp.dtype(dtype or (jnp.float32 if platform == "cpu" else jnp.bfloat16))
         for platform in platforms

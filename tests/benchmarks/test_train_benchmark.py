@@ -1,10 +1,12 @@
 """The training benchmark: its table, its batches, and that both sides are asked for the same."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 
+from benchmarks import train
 from benchmarks.train import Row, Side
 from benchmarks.train_case import SHAPES, arrays
 from benchmarks.train_ours import recipe_of, share_of_waiting
@@ -32,6 +34,21 @@ def test_without_a_peer_there_is_no_ratio() -> None:
     ours = Side(prepare=60.0, steps=[1.0], cpu=[3.0], peak_mb=100.0)
     cells = Row("sam2.1-hiera-nano", "videos", "float32", ours, None, None).cells()
     assert [cells[i] for i in (4, 5, 7, 10, 11)] == [""] * 5
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--batches", "x"], "no batch .'x'.; there are images"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--models", "nano"], "unknown model 'nano'"),
+        (["--peer", "/gone/python"], "no Python at /gone/python: run `make oracle`"),
+    ],
+)
+def test_refusals(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", *args])
+    with pytest.raises(SystemExit, match=message):
+        train.main()
 
 
 @pytest.mark.parametrize("name", list(SHAPES))

@@ -303,12 +303,14 @@ def test_the_weights_are_a_checkpoint(place, model) -> None:
     ("options", "message"),
     [
         (["--what", "encode"], "what: 'encode' is none of encoder, decoder"),
+        (["--what", ","], "--what ',': name some of encoder, decoder"),
         (["--platforms", "gpu"], "platforms: 'gpu' is none of cpu, cuda, rocm, tpu"),
         (["--platforms", ","], "platforms: name at least one of cpu"),
         (["--fix", "b"], "--fix takes LETTER=SIZE,... such as b=1,p=4; got 'b'"),
         (["--fix", "z=1"], "sizes: 'z' is none of b, o, p, c, n"),
         (["--fix", "b=0"], "sizes must be at least 1 and below 2**31, got b=0"),
         (["--fix", f"b={2**64}"], "sizes must be at least 1 and below 2**31, got b=18446"),
+        (["--fix", "b=1,n=2"], "sizes: n (phrases) is no size of encoder, decoder, segment, track"),
         (["--fix", "b=1,p=2,b=3"], "--fix says two sizes of b: 1 and 3"),
         (
             ["--what", "text"],
