@@ -19,9 +19,10 @@ these seconds and the published peak.
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,7 +68,7 @@ class Options:
     fsdp: int = 1
     """Of training: over how many chips parameters are spread."""
     frames: int = 8
-    """Of a clip."""
+    """Of training: of a clip."""
     markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Add the rows as Markdown."""
 
@@ -234,6 +235,29 @@ def tpu_devices(topology: str) -> list[Any]:
         raise ValueError(f"no topology {topology!r}; such as v5e:4x4: {error}") from error
 
 
+def _check(options: Options) -> None:
+    """Before minutes are spent. Raises SystemExit for what cannot be meant, or would be ignored."""
+    layout = options.topology.partition(":")[2]
+    if any(not int(side) for side in re.findall(r"\d+", layout)):
+        raise SystemExit(f"--topology {options.topology}: sides are at least 1, as v5e:4x4")
+    takers = {
+        "batch": ("train", "encode"),
+        "objects": ("track",),
+        **dict.fromkeys(("remat", "fsdp", "frames"), ("train",)),
+    }
+    for field in fields(options):
+        value, taken_by = getattr(options, field.name), takers.get(field.name, ())
+        if value == field.default or not taken_by:
+            continue
+        if options.what not in taken_by:
+            raise SystemExit(f"--{field.name} is for --what {' or '.join(taken_by)}")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers or any(isinstance(x, int) and x < 1 for x in numbers):
+            raise SystemExit(f"--{field.name} must be at least 1, got {value}")
+    if options.markdown and not options.markdown.absolute().parent.is_dir():
+        raise SystemExit(f"--markdown {options.markdown}: there is no such folder")
+
+
 def main() -> None:
     options = tyro.cli(Options, prog="python -m benchmarks.tpu", description=__doc__)
     jax.config.update("jax_platforms", "cpu")
@@ -241,6 +265,7 @@ def main() -> None:
     generation = options.topology.partition(":")[0]
     if generation not in CHIPS:
         raise SystemExit(f"--topology {options.topology}: chips are {', '.join(CHIPS)}, as v5e:4x4")
+    _check(options)
     try:
         mesh = make_mesh(tpu_devices(options.topology), fsdp=options.fsdp)
         every = list(reports(options, mesh, CHIPS[generation], console.print))

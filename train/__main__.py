@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from sam_jax.cli import discard
 from train.config import Lora, Recipe, Source
 
 _USAGE = """usage: python -m train RECIPE [--field value]
@@ -125,4 +126,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # while the help was printed
+        discard(sys.stdout)

@@ -65,6 +65,7 @@ def open_inputs(where: str) -> Inputs:
         root = storage.parent(where)
         lines = storage.read(where).decode("utf-8-sig", "surrogateescape").splitlines()
         names = [line.strip() for line in lines if line.strip()]
+        storage.require_packages(names)
         sizes = {name: _quick_size(storage.join(root, name)) for name in names}
     elif (size := storage.size_of(where)) is not None:  # though its name may look like a pattern
         root = storage.parent(where)

@@ -116,10 +116,11 @@ class Ledger:
         if not storage.is_remote(self.where):
             storage.check_folder(self._path(_STATE))
         file = self._path(_MANIFEST)
-        holds_results = any(re.match(r"results[-.]", n) for n in storage.files_in(self.where))
-        if holds_results and storage.size_of(file) is None:
+        ours = re.compile(rf"results[-.]|{_STATE}/|{re.escape(_ERRORS)}$")
+        there = next(filter(ours.match, storage.files_in(self.where)), None)
+        if there is not None and storage.size_of(file) is None:
             raise ValueError(
-                f"{self.where} holds results, but no {_MANIFEST} that says of what: choose another"
+                f"{self.where} holds {there}, but no {_MANIFEST} that says of what: choose another"
                 " folder with --output"
             )
         storage.create(file, _json(self._manifest, indent=1))
@@ -169,13 +170,7 @@ class Ledger:
         count = 0
         while known != (there := self._states()):
             known = there
-            broken = [
-                entry
-                for name in there
-                for entry in _read_json(self._path(_STATE, name), "delete it and run again")[
-                    "broken"
-                ]
-            ]
+            broken = [entry for name in there for entry in self._read_state(name)["broken"]]
             count = len(broken)
             lines = [json.dumps(entry).encode() for entry in broken]
             storage.write(self._path(_ERRORS), _json_lines(lines))
@@ -212,7 +207,14 @@ class Ledger:
         return [_state(shard.number) for shard in self.shards if self._is_done(shard, there)]
 
     def _is_done(self, shard: Shard, there: Mapping[str, int]) -> bool:
-        return {self._results(shard.number), f"{_STATE}/{_state(shard.number)}"} <= there.keys()
+        results, state = self._results(shard.number), _state(shard.number)
+        if not {results, f"{_STATE}/{state}"} <= there.keys():
+            return False
+        # Copying may leave an empty file behind; one is right where all inputs are broken.
+        return there[results] > 0 or self._read_state(state)["lines"] == 0
+
+    def _read_state(self, name: str) -> dict[str, Any]:
+        return _read_json(self._path(_STATE, name), "delete it and run again")
 
     def _results(self, number: int) -> str:
         place = f"{number:05d}-of-{len(self.shards):05d}"

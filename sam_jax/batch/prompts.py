@@ -1,9 +1,12 @@
 """prompts.jsonl: a line for each object of a picture, or for each prompt of an object of a clip."""
 
 import difflib
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
+
+from sam_jax.io import storage
 
 _KEYS = ("input", "object", "frame", "points", "labels", "box", "mask", "text")
 
@@ -60,7 +63,7 @@ def read_prompts(data: bytes, name: str) -> Rows:
             values = json.loads(line, object_pairs_hook=_each_once)
         except _TwiceError as error:
             raise ValueError(f"{where}: {error}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not JSON: {error}") from None
         try:
             picture, row = _row(values, number)
@@ -85,6 +88,20 @@ def read_prompts(data: bytes, name: str) -> Rows:
                     " points on what does not belong to it: add one that does, or a box or a mask"
                 )
     return found
+
+
+def prompts_hash(data: bytes, rows: Rows, folder: str) -> str:
+    """Of a prompts file and, as of inputs, of the sizes of the masks that it names.
+
+    Args:
+      folder: where these are.
+    """
+    digest = hashlib.sha256(data)
+    masks = {row.mask for prompts in rows.values() for row in prompts if isinstance(row.mask, str)}
+    for name in sorted(masks):
+        size = storage.size_of(storage.join(folder, name))
+        digest.update(f"{name}\t{size}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 _EXAMPLE = '{"input": "a.jpg", "points": [[500, 375]]}'

@@ -192,7 +192,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if args is None else args) or ["--help"])
     except BrokenPipeError:  # while the help was printed
-        _discard(sys.stdout)
+        discard(sys.stdout)
         return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:  # the last names an extra
         report(error)
@@ -275,10 +275,10 @@ def say(line: str, *, error: bool = False) -> None:
     try:
         print(line, file=stream, flush=True)
     except BrokenPipeError:
-        _discard(stream)
+        discard(stream)
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Sends to nowhere what follows, and what is in the buffer, which Python flushes at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

@@ -1,6 +1,5 @@
 """`sam-jax batch`: checks, progress and messages. The work itself is in sam_jax.batch."""
 
-import hashlib
 import os
 import re
 import sys
@@ -115,7 +114,7 @@ class _Job:
     def __init__(self, args: Batch, share: tuple[int, int]) -> None:
         from sam_jax.batch import run
         from sam_jax.batch.inputs import open_inputs
-        from sam_jax.batch.prompts import read_prompts
+        from sam_jax.batch.prompts import prompts_hash, read_prompts
 
         self._args = args
         self._share = share
@@ -123,8 +122,8 @@ class _Job:
         self._prompts_hash = None
         if args.prompts is not None:
             data = storage.read(args.prompts)
-            self._prompts_hash = hashlib.sha256(data).hexdigest()
             rows = read_prompts(data, args.prompts)
+            self._prompts_hash = prompts_hash(data, rows, storage.parent(args.prompts))
             self._items = run.prompted_items(self._inputs, rows, args.prompts)
         else:
             self._items = run.everything_items(self._inputs)
@@ -135,6 +134,7 @@ class _Job:
         from sam_jax.batch import run
         from sam_jax.batch.clips import ClipTracker
         from sam_jax.batch.ledger import Ledger, cut
+        from sam_jax.clip import load_clip
         from sam_jax.load import load
         from sam_jax.sharding import DATA, make_mesh
 
@@ -142,15 +142,17 @@ class _Job:
         model = load(args.model)
         self._check_model(model)
         options = self._options(model)
+        clip = load_clip(args.text_encoder) if args.text_encoder is not None else None
         shards = cut(self._items, args.inputs_per_file)
-        ledger = Ledger(args.output, self._settings(model, options), shards, args.format)
+        settings = self._settings(model, options, clip)
+        ledger = Ledger(args.output, settings, shards, args.format)
         ledger.open()
         index, count = self._share
         mine = ledger.unfinished(shards[index::count])
         self._say_what(shards, mine)
         mesh = make_mesh(jax.local_devices())
         model = run.replicated(model, mesh)
-        asker = self._asker(model)
+        asker = self._asker(model, clip)
         clips_at_once = run.batch_size(mesh.shape[DATA], args.batch_size, clips=True)
 
         def answers() -> Any:
@@ -201,7 +203,7 @@ class _Job:
         chosen = {name: getattr(self._args, name) for name in _OF_EVERYTHING}
         return GeneratorOptions(**chosen, output_mode="coco_rle")
 
-    def _settings(self, model: Any, options: Any) -> dict[str, Any]:
+    def _settings(self, model: Any, options: Any, clip: Any) -> dict[str, Any]:
         """What the results depend on, for the manifest."""
         from sam_jax.batch.run import fingerprint
 
@@ -212,18 +214,16 @@ class _Job:
             "prompts": self._prompts_hash,
             "everything": None if options is None else vars(options),
             "inputs_per_file": self._args.inputs_per_file,
-        }
+        } | ({} if clip is None else {"text_encoder": fingerprint(clip.model)})
 
-    def _asker(self, model: Any) -> Any:
+    def _asker(self, model: Any, clip: Any) -> Any:
         from sam_jax.batch.asker import Asker
-        from sam_jax.clip import load_clip
         from sam_jax.predictors.text import own_encoder
 
         if self._args.prompts is None:
             return None
         folder = storage.parent(self._args.prompts)
-        given = self._args.text_encoder
-        encoder = own_encoder(model) if given is None else load_clip(given).embed_text
+        encoder = own_encoder(model) if clip is None else clip.embed_text
         if encoder is None:
             return Asker(model, folder)
         once = cache(lambda phrase: encoder([phrase]))  # many inputs ask for the same

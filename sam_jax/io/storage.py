@@ -8,7 +8,7 @@ import glob
 import os
 import posixpath
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,18 @@ def size_of(where: str) -> int | None:
         return os.path.getsize(where) if os.path.isfile(where) else None
     except OSError:
         return None
+
+
+def require_packages(names: Iterable[str]) -> None:
+    """Proves that what addresses among the names need is there, before the first one is opened.
+
+    Raises:
+      ModuleNotFoundError: it is not. Protocols that nobody knows are not looked at.
+    """
+    one_each = {name.partition("://")[0]: name for name in names if is_remote(name)}
+    for name in one_each.values():
+        with suppress(ValueError):
+            _remote(name)
 
 
 def read(where: str) -> bytes:

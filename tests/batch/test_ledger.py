@@ -41,10 +41,16 @@ def test_another_job_in_the_same_folder_is_refused(tmp_path: Path) -> None:
             changed.open()
 
 
-def test_results_without_a_manifest_are_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "results-00000-of-00001.jsonl").touch()
-    with pytest.raises(ValueError, match=r"holds results, but no manifest\.json"):
+@pytest.mark.parametrize(
+    "name", ["results-00000-of-00001.jsonl", "errors.jsonl", "state/00000.json"]
+)
+def test_files_of_ours_without_a_manifest_are_not_touched(name: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / name).write_text("precious")
+    (tmp_path / "file.txt").touch()
+    with pytest.raises(ValueError, match=rf"holds {name}, but no manifest\.json"):
         ledger(tmp_path, cut(ITEMS, 2)).open()
+    assert (tmp_path / name).read_text() == "precious"
 
 
 def test_results_come_after_their_state_and_errors_are_gathered(
@@ -88,6 +94,17 @@ def test_results_without_their_state_are_made_again(tmp_path: Path) -> None:
     (tmp_path / "state" / "00001.json").unlink()
     assert book.unfinished(shards) == [shards[1]]
     assert book.write_errors() == 6  # without the picture that is made again
+
+
+def test_emptied_results_are_made_again_unless_nothing_came_of_the_inputs(tmp_path: Path) -> None:
+    shards = cut(ITEMS, 4)
+    book = ledger(tmp_path, shards)
+    book.open()
+    book.finish(shards[0], [Outcome("p0", [{"input": "p0"}])], 1.0)
+    book.finish(shards[1], [Outcome("p4", reason="torn")], 1.0)
+    assert [shard.number for shard in book.unfinished(shards)] == [2]
+    (tmp_path / "results-00000-of-00003.jsonl").write_bytes(b"")
+    assert [shard.number for shard in book.unfinished(shards)] == [0, 2]
 
 
 @pytest.mark.parametrize("content", ['{"inputs', "[]"])

@@ -1,11 +1,12 @@
 """The form of prompts.jsonl, and what is refused with the number of the line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from sam_jax.batch.clip_reader import check_clip_rows
-from sam_jax.batch.prompts import Row, read_prompts
+from sam_jax.batch.prompts import Row, prompts_hash, read_prompts
 
 
 def rows(*lines: object) -> dict[str, tuple[Row, ...]]:
@@ -35,6 +36,7 @@ def test_lines_are_gathered_by_input_in_order_of_object_and_frame() -> None:
     ("line", "message"),
     [
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[1]", "a line is an object"),
         ({"points": [[1, 2]]}, "'input' must name a picture or clip, got None"),
         ({"input": "a", "point": [[1, 2]]}, "unknown key 'point'; did you mean 'points'?"),
@@ -64,6 +66,16 @@ def test_lines_are_gathered_by_input_in_order_of_object_and_frame() -> None:
 def test_a_line_that_is_no_prompt_is_refused_with_its_number(line: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"prompts.jsonl, line 2: .*{message}"):
         rows({"input": "ok", "text": "a thing"}, line)
+
+
+def test_another_mask_is_another_prompt(tmp_path: Path) -> None:
+    data = b'{"input": "a", "mask": "m.png"}\n{"input": "b", "mask": "gone.png"}\n'
+    found = read_prompts(data, "prompts.jsonl")
+    hashes = []
+    for content in ("", "", "longer"):
+        (tmp_path / "m.png").write_text(content)
+        hashes.append(prompts_hash(data, found, str(tmp_path)))
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_an_object_needs_a_place() -> None:

@@ -81,6 +81,20 @@ def test_other_chips_and_no_compiler_are_refused(monkeypatch):
     with pytest.raises(SystemExit, match="v5e, v5p, v6e"):
         tpu.main()
 
+    for words, message in [
+        ("--topology v5e:0x1", "sides are at least 1"),
+        ("--topology v5e:1x1 --what encode --batch 0", "--batch must be at least 1, got 0"),
+        ("--topology v5e:1x1 --what track --batch 2", "--batch is for --what train or encode"),
+        ("--topology v5e:1x1 --what encode --objects 3", "--objects is for --what track"),
+        ("--topology v5e:1x1 --what track --objects 1 0", "--objects must be at least 1, got"),
+        ("--topology v5e:1x1 --what track --objects", "--objects must be at least 1, got"),
+        ("--topology v5e:1x1 --what encode --remat none", "--remat is for --what train"),
+        ("--topology v5e:1x1 --markdown /gone/x.md", "--markdown /gone/x.md: there is no such"),
+    ]:
+        monkeypatch.setattr("sys.argv", ["tpu", *words.split()])
+        with pytest.raises(SystemExit, match=message):
+            tpu.main()
+
     def missing(name):
         raise PackageNotFoundError(name)
 

@@ -93,6 +93,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         patch.setattr(fsspec.core, "url_to_fs", missing)
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'sam_jax\[cloud\]'.*gcsfs"):
             storage.read("gs://bucket/a.jpg")
+        with pytest.raises(ModuleNotFoundError, match="cloud"):
+            storage.require_packages(["a.jpg", "gs://bucket/a.jpg"])
+    storage.require_packages(["a.jpg", "nobody-knows://a.jpg", "memory://a.jpg"])
     with pytest.raises(ValueError, match="Protocol not known: foo"):
         storage.read("foo://bucket/a.jpg")
     (tmp_path / "file").touch()

@@ -1,11 +1,15 @@
 """`python -m train`: what it says to words that it does not know."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from train.__main__ import main
 from train.processes import in_a_group
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 def _say(words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple:
@@ -22,6 +26,18 @@ def test_help_lists_recipes_and_commands(
     code, said = _say("--help", monkeypatch, capsys)
     assert code == 0
     assert "python -m train debug" in said and "own_images " in said
+
+
+@pytest.mark.parametrize("words", ["--help", "debug --help"])
+def test_help_may_be_cut_off_by_its_reader(words: str) -> None:
+    command = [sys.executable, "-m", "train", *words.split()]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPO
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()  # before it has started
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
