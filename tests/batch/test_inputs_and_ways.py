@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ import sam_jax
 from sam_jax.batch.inputs import DataSet, open_inputs
 from sam_jax.cli import main
 from sam_jax.config import WordsConfig
+from sam_jax.types import Model
 from train.build import Build, build
 from train.config import Source
 
@@ -159,6 +161,29 @@ def test_phrases_of_a_model_that_knows_words(job: Any, small_tracker: Callable[.
     (error,) = map(json.loads, Path("other/errors.jsonl").read_text().splitlines())
     assert error["input"] == "p000.png"
     assert "'cat', which is none of the 2 words" in error["reason"]
+
+
+def test_another_text_encoder_is_another_job(
+    job: Any, small_tracker: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    sam_jax.save(small_tracker(text_dim=24), "text.safetensors")
+    job.write([{"input": "p000.png", "text": "a cat"}, {"input": "p001.png", "text": "a dog"}])
+
+    def status(seed: int) -> int:
+        table = np.random.default_rng(seed).standard_normal((256, 24), np.float32)
+
+        def embed_text(phrases: list[str]) -> np.ndarray:
+            return np.stack([table[list(phrase.encode())].mean(0) for phrase in phrases])
+
+        clip = SimpleNamespace(embed_text=embed_text, model=Model({"table": table}, None))
+        monkeypatch.setattr("sam_jax.clip.load_clip", lambda folder: clip)
+        model = Path("text.safetensors")
+        return batch(str(job.inputs), model, str(job.prompts), "--text-encoder", "clip")
+
+    assert status(seed=0) == status(seed=0) == 0
+    assert [line["input"] for line in lines("out")] == ["p000.png", "p001.png"]
+    assert status(seed=1) == 2
+    assert "another job, which differs in settings.text_encoder" in capsys.readouterr().err
 
 
 def command(job: Any, model: Path, *args: str) -> list[str]:
