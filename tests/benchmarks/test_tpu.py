@@ -57,14 +57,18 @@ def test_a_training_step_compiles_and_chips_exchange_gradients_only(mesh):
 @pytest.mark.tpu
 def test_programs_are_not_taken_from_a_cache(mesh):
     """jax would keep programs for chips that are not there, and could not load them."""
+    least = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     same = NamedSharding(mesh, P())
-    for _ in range(2):
-        jax.clear_caches()
-        sine = jax.jit(jnp.sin, in_shardings=same, out_shardings=same)
-        small = jax.ShapeDtypeStruct((8, 128), jnp.float32)
-        program = Program("sine", (1, "sines"), sine.trace(small))
-        assert tpu.compile_for(mesh, CHIP, program).bytes > 0
+    try:
+        for _ in range(2):
+            jax.clear_caches()
+            sine = jax.jit(jnp.sin, in_shardings=same, out_shardings=same)
+            small = jax.ShapeDtypeStruct((8, 128), jnp.float32)
+            program = Program("sine", (1, "sines"), sine.trace(small))
+            assert tpu.compile_for(mesh, CHIP, program).bytes > 0
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 
 @pytest.mark.tpu
@@ -76,24 +80,29 @@ def test_what_does_not_fit_is_refused(mesh):
         tpu.compile_for(mesh, CHIP, Program("sine", (1, "sines"), sine.trace(large)))
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("v5e:0x1", "sides are at least 1"),
+        ("v5e:1x1 --what encode --batch 0", "--batch must be at least 1, got 0"),
+        ("v5e:1x1 --what track --batch 2", "--batch is for --what train or encode"),
+        ("v5e:1x1 --what encode --objects 3", "--objects is for --what track"),
+        ("v5e:1x1 --what track --objects 1 0", "--objects must be at least 1, got"),
+        ("v5e:1x1 --what track --objects", "--objects must be at least 1, got"),
+        ("v5e:1x1 --what encode --remat none", "--remat is for --what train"),
+        ("v5e:1x1 --markdown /gone/x.md", "--markdown /gone/x.md: there is no such folder"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_before_compiling(words, message, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tpu", "--topology", *words.split()])
+    with pytest.raises(SystemExit, match=message):
+        tpu.main()
+
+
 def test_other_chips_and_no_compiler_are_refused(monkeypatch):
     monkeypatch.setattr("sys.argv", ["tpu", "--topology", "v3:2x2"])
     with pytest.raises(SystemExit, match="v5e, v5p, v6e"):
         tpu.main()
-
-    for words, message in [
-        ("--topology v5e:0x1", "sides are at least 1"),
-        ("--topology v5e:1x1 --what encode --batch 0", "--batch must be at least 1, got 0"),
-        ("--topology v5e:1x1 --what track --batch 2", "--batch is for --what train or encode"),
-        ("--topology v5e:1x1 --what encode --objects 3", "--objects is for --what track"),
-        ("--topology v5e:1x1 --what track --objects 1 0", "--objects must be at least 1, got"),
-        ("--topology v5e:1x1 --what track --objects", "--objects must be at least 1, got"),
-        ("--topology v5e:1x1 --what encode --remat none", "--remat is for --what train"),
-        ("--topology v5e:1x1 --markdown /gone/x.md", "--markdown /gone/x.md: there is no such"),
-    ]:
-        monkeypatch.setattr("sys.argv", ["tpu", *words.split()])
-        with pytest.raises(SystemExit, match=message):
-            tpu.main()
 
     def missing(name):
         raise PackageNotFoundError(name)
